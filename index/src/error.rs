@@ -1,0 +1,37 @@
+//! What the index refuses.
+//!
+//! Never a caller's mistake (a digest of another shard's partition is one, and stops the process); only what keys, peers
+//! or the operator's limits can bring about.
+
+use thiserror::Error;
+
+/// A new key is not admitted: the table has reached its memory limit. Overwrites and deletes go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error(
+    "index full: {used_bytes} bytes in use, {wanted_bytes} more wanted, the limit is {limit_bytes}"
+)]
+pub struct IndexFull {
+    /// Bytes that the table holds now.
+    pub used_bytes: u64,
+    /// Bytes that the keys asked about may take at most.
+    pub wanted_bytes: u64,
+    /// The limit that was set.
+    pub limit_bytes: u64,
+}
+
+/// A key cannot be put into the table. The table is unchanged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum InsertError {
+    /// As many keys as may share a tag do already. Honest digests never do: a client made these up. Deleting one makes room.
+    #[error("{same_tag_count} keys of this partition share the digest's tag, no more are taken")]
+    TagCrowded {
+        /// Keys with this tag that the table holds.
+        same_tag_count: usize,
+    },
+    /// The table cannot address more memory: 225 GB in one shard.
+    #[error("the index of this shard has all {slab_count_max} slabs that it can address")]
+    AddressesExhausted {
+        /// Slabs of the table.
+        slab_count_max: u32,
+    },
+}

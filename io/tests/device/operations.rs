@@ -1,0 +1,482 @@
+//! Reads, writes, flushes and discards, on every kind of real device and with every set of features.
+
+use std::cell::Cell;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use corelith_io::{
+    Access, BufferPool, Device, DeviceError, DeviceOffset, Durability, DurabilityChoice,
+    FeatureMask, LocalTasks, OpenDevice, OpenOptions, Ring, RingConfig,
+};
+
+use crate::rig::{LoopDevice, Scratch, open, pattern, ring};
+
+const MIB: u64 = 1 << 20;
+
+/// What a check of operations needs.
+struct Bench {
+    ring: Ring,
+    pool: BufferPool,
+    device: Device,
+}
+
+impl Bench {
+    fn new(opened: &OpenDevice, config: RingConfig) -> Self {
+        let (ring, pool) = ring(config);
+        let device = opened.attach(&ring).unwrap();
+        Self { ring, pool, device }
+    }
+}
+
+/// Random writes of many sizes, sixteen at a time, each read back and compared with a copy in memory.
+async fn check_against_memory(pool: &BufferPool, device: &Device) {
+    let geometry = device.geometry().clone();
+    let block = geometry.logical_block_bytes as usize;
+    let size = usize::try_from(geometry.size_bytes).unwrap();
+    let mut copy = vec![0_u8; size];
+    let zeros = pool.take(MIB as usize).unwrap().freeze();
+    for start in (0..size).step_by(zeros.len()) {
+        let length = zeros.len().min(size - start);
+        let offset = DeviceOffset::new(start as u64);
+        device
+            .write(offset, zeros.clone(), 0..length)
+            .await
+            .unwrap();
+    }
+    let mut state = 0x2545_F491_4F6C_DD1D_u64;
+    let mut random = move |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        usize::try_from(state % below as u64).unwrap()
+    };
+    for round in 0..40_u64 {
+        let mut writes = Vec::new();
+        for number in 0..16_u64 {
+            let length = (random(64) + 1) * block;
+            let start = random((size - length) / block + 1) * block;
+            let skip = random(3) * block;
+            let buffer = pattern(pool, skip + length, round * 16 + number).freeze();
+            // Writes that are in flight together have no order: only those apart go together.
+            let apart =
+                |(other, end, _): &(usize, usize, _)| start + length <= *other || *end <= start;
+            if !writes.iter().all(apart) {
+                continue;
+            }
+            copy[start..start + length].copy_from_slice(&buffer[skip..skip + length]);
+            let offset = DeviceOffset::new(start as u64);
+            let write = device.write_durable(offset, buffer, skip..skip + length);
+            writes.push((start, start + length, write));
+        }
+        for (start, end, write) in writes {
+            write.await.unwrap();
+            let buffer = pool.take(end - start).unwrap();
+            let read = device.read(DeviceOffset::new(start as u64), buffer, end - start);
+            let (buffer, outcome) = read.await;
+            outcome.unwrap();
+            assert!(
+                buffer.as_slice()[..end - start] == copy[start..end],
+                "round {round} at {start}"
+            );
+        }
+    }
+    for start in (0..size).step_by(MIB as usize) {
+        let length = (size - start).min(MIB as usize);
+        let buffer = pool.take(length).unwrap();
+        let (buffer, outcome) = device
+            .read(DeviceOffset::new(start as u64), buffer, length)
+            .await;
+        outcome.unwrap();
+        assert!(
+            buffer.as_slice()[..length] == copy[start..start + length],
+            "at {start}"
+        );
+    }
+}
+
+fn check(opened: &OpenDevice, config: RingConfig) {
+    let bench = Bench::new(opened, config);
+    bench
+        .ring
+        .block_on(check_against_memory(&bench.pool, &bench.device))
+        .unwrap();
+    assert_eq!(
+        bench.pool.statistics().arena_lent_bytes,
+        0,
+        "a buffer is still lent"
+    );
+    assert!(!bench.device.is_fenced());
+}
+
+#[test]
+fn loop_devices_hold_what_was_written() {
+    for block_bytes in [512, 4096] {
+        let Some(device) = LoopDevice::new(&format!("ops-{block_bytes}"), 4 * MIB, block_bytes)
+        else {
+            return;
+        };
+        check(&open(device.path()), RingConfig::default());
+    }
+}
+
+#[test]
+fn a_file_holds_what_was_written() {
+    let scratch = Scratch::new(env!("CARGO_TARGET_TMPDIR"), "file-ops");
+    check(
+        &OpenDevice::create_file(scratch.path(), 2 * MIB).unwrap(),
+        RingConfig::default(),
+    );
+}
+
+#[test]
+fn every_way_to_durability_holds_what_was_written() {
+    let Some(device) = LoopDevice::new("durability", 2 * MIB, 512) else {
+        return;
+    };
+    for durability in [DurabilityChoice::Flush, DurabilityChoice::Fua] {
+        let options = OpenOptions {
+            durability,
+            ..OpenOptions::default()
+        };
+        check(
+            &OpenDevice::open(device.path(), options).unwrap(),
+            RingConfig::default(),
+        );
+    }
+}
+
+#[test]
+fn each_missing_feature_is_done_without() {
+    let Some(device) = LoopDevice::new("features", 2 * MIB, 512) else {
+        return;
+    };
+    let opened = open(device.path());
+    let all = FeatureMask {
+        deferred_completions: true,
+        registered_files: true,
+        registered_buffers: true,
+        multishot: true,
+        receive_limit: true,
+    };
+    let none = FeatureMask::default();
+    for without in [
+        FeatureMask {
+            deferred_completions: true,
+            ..none
+        },
+        FeatureMask {
+            registered_files: true,
+            ..none
+        },
+        FeatureMask {
+            registered_buffers: true,
+            ..none
+        },
+        all,
+    ] {
+        let config = RingConfig {
+            without,
+            ..RingConfig::default()
+        };
+        let bench = Bench::new(&opened, config.clone());
+        assert!(!bench.ring.features().lacking().is_empty());
+        drop(bench);
+        check(&opened, config);
+    }
+}
+
+#[test]
+fn mistakes_are_answered_and_harm_nothing() {
+    let Some(device) = LoopDevice::new("mistakes", 4 * MIB, 4096) else {
+        return;
+    };
+    let bench = Bench::new(&open(device.path()), RingConfig::default());
+    let Bench { ring, pool, device } = &bench;
+    let read = |offset: u64, length: usize| {
+        let buffer = pool.take(8192).unwrap();
+        let (buffer, outcome) = ring
+            .block_on(device.read(DeviceOffset::new(offset), buffer, length))
+            .unwrap();
+        assert_eq!(buffer.capacity(), 8192);
+        outcome
+    };
+    assert!(matches!(
+        read(512, 4096),
+        Err(DeviceError::Misaligned {
+            unit_bytes: 4096,
+            ..
+        })
+    ));
+    assert!(matches!(read(0, 100), Err(DeviceError::Misaligned { .. })));
+    assert!(matches!(read(0, 0), Err(DeviceError::Misaligned { .. })));
+    assert!(matches!(
+        read(4 * MIB, 4096),
+        Err(DeviceError::OutOfBounds { .. })
+    ));
+    assert!(matches!(
+        read(4 * MIB - 4096, 8192),
+        Err(DeviceError::OutOfBounds { .. })
+    ));
+    assert!(matches!(
+        read(u64::MAX - 4095, 4096),
+        Err(DeviceError::OutOfBounds { .. })
+    ));
+    let outside = DeviceError::OutsideBuffer {
+        end: 12288,
+        capacity_bytes: 8192,
+    };
+    assert_eq!(read(0, 12288), Err(outside));
+    assert_eq!(read(4 * MIB - 4096, 4096), Ok(()));
+
+    let frozen = pool.take(8192).unwrap().freeze();
+    let write = device.write(DeviceOffset::START, frozen.clone(), 512..4608);
+    let outcome = ring.block_on(write).unwrap();
+    assert!(matches!(outcome, Err(DeviceError::Misaligned { .. })));
+    let write = device.write_durable(DeviceOffset::START, frozen, 4096..12288);
+    let outcome = ring.block_on(write).unwrap();
+    assert!(matches!(outcome, Err(DeviceError::OutsideBuffer { .. })));
+    assert!(!device.is_fenced());
+}
+
+#[test]
+fn discarded_ranges_read_as_zeros_and_files_have_none() {
+    let Some(loop_device) = LoopDevice::new("discard", 4 * MIB, 512) else {
+        return;
+    };
+    let bench = Bench::new(&open(loop_device.path()), RingConfig::default());
+    let Bench { ring, pool, device } = &bench;
+    if device.geometry().discard {
+        let bytes = pattern(pool, 65_536, 1).freeze();
+        let work = async {
+            device
+                .write_durable(DeviceOffset::START, bytes, 0..65_536)
+                .await
+                .unwrap();
+            device.discard(DeviceOffset::new(4096), 8192).await.unwrap();
+            let (buffer, outcome) = device
+                .read(DeviceOffset::START, pool.take(65_536).unwrap(), 65_536)
+                .await;
+            outcome.unwrap();
+            buffer
+        };
+        let buffer = ring.block_on(work).unwrap();
+        assert!(
+            buffer.as_slice()[4096..12_288]
+                .iter()
+                .all(|byte| *byte == 0)
+        );
+        assert!(buffer.as_slice()[12_288..].iter().any(|byte| *byte != 0));
+    }
+    let past_the_end = ring
+        .block_on(device.discard(DeviceOffset::new(4 * MIB), 512))
+        .unwrap();
+    assert!(matches!(past_the_end, Err(DeviceError::OutOfBounds { .. })));
+
+    let scratch = Scratch::new(env!("CARGO_TARGET_TMPDIR"), "no-discard");
+    let file = OpenDevice::create_file(scratch.path(), MIB)
+        .unwrap()
+        .attach(ring)
+        .unwrap();
+    let outcome = ring
+        .block_on(file.discard(DeviceOffset::START, 4096))
+        .unwrap();
+    assert_eq!(outcome, Err(DeviceError::Unsupported));
+}
+
+/// A future that is polled once and then dropped with its operation in flight.
+struct PollOnce<F>(F);
+
+impl<F: Future + Unpin> Future for PollOnce<F> {
+    type Output = bool;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<bool> {
+        Poll::Ready(Pin::new(&mut self.0).poll(context).is_ready())
+    }
+}
+
+#[test]
+fn a_dropped_future_leaves_its_buffer_to_the_kernel() {
+    let scratch = Scratch::new(env!("CARGO_TARGET_TMPDIR"), "dropped");
+    let opened = OpenDevice::create_file(scratch.path(), 4 * MIB).unwrap();
+    let bench = Bench::new(&opened, RingConfig::default());
+    let Bench { ring, pool, device } = &bench;
+    let mut context = Context::from_waker(Waker::noop());
+    for number in 0..32_u64 {
+        let offset = DeviceOffset::new(number * 65_536);
+        let bytes = pattern(pool, 65_536, number).freeze();
+        let write = PollOnce(device.write(offset, bytes, 0..65_536));
+        assert_eq!(
+            Box::pin(write).as_mut().poll(&mut context),
+            Poll::Ready(false)
+        );
+    }
+    assert_eq!(
+        pool.statistics().arena_lent_bytes,
+        32 * 65_536,
+        "a buffer came back too early"
+    );
+    while pool.statistics().arena_lent_bytes > 0 {
+        ring.turn().unwrap();
+    }
+    // The writes were carried out although nobody waited for them.
+    for number in 0..32_u64 {
+        let read = device.read(
+            DeviceOffset::new(number * 65_536),
+            pool.take(65_536).unwrap(),
+            65_536,
+        );
+        let (buffer, outcome) = ring.block_on(read).unwrap();
+        outcome.unwrap();
+        assert!(buffer.as_slice()[..65_536] == pattern(pool, 65_536, number).as_slice()[..65_536]);
+    }
+}
+
+#[test]
+fn a_ring_that_is_dropped_waits_for_its_operations() {
+    let Some(device) = LoopDevice::new("drain", 16 * MIB, 512) else {
+        return;
+    };
+    let opened = open(device.path());
+    let Bench { ring, pool, device } = Bench::new(&opened, RingConfig::default());
+    for number in 0..64_u64 {
+        let buffer = pool.take(65_536).unwrap();
+        drop(device.read(DeviceOffset::new(number * 65_536), buffer, 65_536));
+    }
+    assert_eq!(pool.statistics().arena_lent_bytes, 64 * 65_536);
+    drop(device);
+    drop(ring);
+    assert_eq!(pool.statistics().arena_lent_bytes, 0);
+}
+
+/// Durable writes of several tasks at once share flushes. How many share one depends on the drive; that
+/// none has a flush of its own does not.
+#[test]
+fn flushes_are_shared() {
+    const WRITES: u64 = 512;
+    let scratch = Scratch::new(env!("CARGO_TARGET_TMPDIR"), "shared-flush");
+    let opened = OpenDevice::create_file(scratch.path(), 4 * MIB).unwrap();
+    assert_eq!(opened.geometry().durability, Durability::Flush);
+    let bench = Bench::new(&opened, RingConfig::default());
+    let Bench { ring, pool, device } = &bench;
+    let tasks = LocalTasks::new(ring);
+    let next = Rc::new(Cell::new(0_u64));
+    let before = ring.statistics().completion_count;
+    let workers: Vec<_> = (0..32)
+        .map(|_| {
+            let (device, pool, next) = (device.clone(), pool.clone(), Rc::clone(&next));
+            let worker = async move {
+                while next.get() < WRITES {
+                    let number = next.replace(next.get() + 1);
+                    let bytes = pattern(&pool, 4096, number).freeze();
+                    let offset = DeviceOffset::new(number * 4096);
+                    device.write_durable(offset, bytes, 0..4096).await.unwrap();
+                }
+            };
+            tasks.spawn(worker).unwrap()
+        })
+        .collect();
+    let all = async {
+        for worker in workers {
+            worker.await;
+        }
+    };
+    tasks.block_on(all).unwrap();
+    let flushes = ring.statistics().completion_count - before - WRITES;
+    assert!(flushes >= 1);
+    assert!(
+        flushes < WRITES,
+        "{flushes} flushes for {WRITES} writes by 32 tasks"
+    );
+    assert_eq!(ring.block_on(device.flush()).unwrap(), Ok(()));
+}
+
+#[test]
+fn a_failed_forced_write_fences_the_device_for_all_handles() {
+    let Some(loop_device) = LoopDevice::new("fence", 2 * MIB, 512) else {
+        return;
+    };
+    // Writing through a descriptor for reading is an error that any kernel gives.
+    let options = OpenOptions {
+        access: Access::ReadOnly,
+        durability: DurabilityChoice::Fua,
+    };
+    let opened = OpenDevice::open(loop_device.path(), options).unwrap();
+    let bench = Bench::new(&opened, RingConfig::default());
+    let Bench { ring, pool, device } = &bench;
+    let other = opened.attach(ring).unwrap();
+    let bytes = pool.take(4096).unwrap().freeze();
+    let plain = ring
+        .block_on(device.write(DeviceOffset::START, bytes.clone(), 0..4096))
+        .unwrap();
+    assert!(matches!(plain, Err(DeviceError::Write { .. })), "{plain:?}");
+    assert!(!device.is_fenced(), "a plain write fences nothing");
+    let forced = device.write_durable(DeviceOffset::START, bytes.clone(), 0..4096);
+    let forced = ring.block_on(forced).unwrap();
+    assert!(
+        matches!(forced, Err(DeviceError::Write { .. })),
+        "{forced:?}"
+    );
+    assert!(device.is_fenced() && other.is_fenced());
+    let later = ring
+        .block_on(other.write_durable(DeviceOffset::START, bytes, 0..4096))
+        .unwrap();
+    assert_eq!(later, Err(DeviceError::Fenced));
+    assert_eq!(
+        ring.block_on(other.flush()).unwrap(),
+        Err(DeviceError::Fenced)
+    );
+    let buffer = pool.take(4096).unwrap();
+    let (_, read) = ring
+        .block_on(device.read(DeviceOffset::START, buffer, 4096))
+        .unwrap();
+    assert_eq!(read, Ok(()), "a fenced device can still be read");
+}
+
+/// The fence stands even if nobody awaits the failed write.
+#[test]
+fn an_abandoned_forced_write_fences_too() {
+    let Some(loop_device) = LoopDevice::new("fence-abandoned", 2 * MIB, 512) else {
+        return;
+    };
+    let options = OpenOptions {
+        access: Access::ReadOnly,
+        durability: DurabilityChoice::Fua,
+    };
+    let opened = OpenDevice::open(loop_device.path(), options).unwrap();
+    let bench = Bench::new(&opened, RingConfig::default());
+    let bytes = bench.pool.take(4096).unwrap().freeze();
+    drop(
+        bench
+            .device
+            .write_durable(DeviceOffset::START, bytes, 0..4096),
+    );
+    while bench.ring.statistics().in_flight_count > 0 {
+        bench.ring.turn().unwrap();
+    }
+    assert!(bench.device.is_fenced());
+}
+
+/// A device that ends before its stated size: a file that somebody cut.
+#[test]
+fn a_read_past_a_new_end_is_short() {
+    let scratch = Scratch::new(env!("CARGO_TARGET_TMPDIR"), "cut");
+    let opened = OpenDevice::create_file(scratch.path(), 2 * MIB).unwrap();
+    let bench = Bench::new(&opened, RingConfig::default());
+    let file = std::fs::OpenOptions::new()
+        .write(true)
+        .open(scratch.path())
+        .unwrap();
+    file.set_len(MIB + 8192).unwrap();
+    let buffer = bench.pool.take(65_536).unwrap();
+    let read = bench.device.read(DeviceOffset::new(MIB), buffer, 65_536);
+    let (_, outcome) = bench.ring.block_on(read).unwrap();
+    let offset = DeviceOffset::new(MIB);
+    let short = DeviceError::Short {
+        offset,
+        length_bytes: 65_536,
+        done_bytes: 8192,
+    };
+    assert_eq!(outcome, Err(short));
+}

@@ -1,0 +1,182 @@
+//! A client: asks the store one thing after the other and tells the oracle what it was answered. Its choices
+//! come from its own stream, so that the number of clients does not change what one of them asks.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use corelith_io::{SeededRandom, SimulatedMachine};
+
+use crate::oracle::{Oracle, Violation};
+use crate::subject::{Answer, Key, Operation, Subject, ValueId};
+
+/// What the clients of a run share.
+#[derive(Clone)]
+pub struct Desk {
+    /// Judges every answer.
+    pub oracle: Rc<RefCell<Oracle>>,
+    /// The first violation, if there was one.
+    pub violation: Rc<RefCell<Option<Box<Violation>>>>,
+    machine: SimulatedMachine,
+    value_next: Rc<Cell<u64>>,
+}
+
+/// What a client likes to ask, in 32nds; the rest are gets.
+#[derive(Clone, Copy, Debug)]
+struct Taste {
+    puts: u64,
+    deletes: u64,
+    conditional: u64,
+}
+
+impl Desk {
+    /// A desk with an oracle that knows of nothing.
+    pub fn new(machine: &SimulatedMachine) -> Self {
+        Self {
+            oracle: Rc::default(),
+            violation: Rc::default(),
+            machine: machine.clone(),
+            value_next: Rc::new(Cell::new(1)),
+        }
+    }
+
+    /// The same knowledge about a fork of the machine.
+    pub fn fork(&self, machine: &SimulatedMachine) -> Self {
+        Self {
+            oracle: Rc::new(RefCell::new(self.oracle.borrow().clone())),
+            violation: Rc::default(),
+            machine: machine.clone(),
+            value_next: Rc::new(Cell::new(self.value_next.get())),
+        }
+    }
+
+    /// Asks the store and lets the oracle judge. `None` after a violation, of whomever.
+    pub async fn ask<S: Subject>(
+        &self,
+        subject: &S,
+        key: Key,
+        operation: Operation,
+    ) -> Option<Answer> {
+        if self.violation.borrow().is_some() {
+            return None;
+        }
+        let ticket = self.oracle.borrow_mut().begin(key, operation);
+        self.machine
+            .note(|| format!("{ticket:?} {key}: {operation}"));
+        let answer = subject.apply(key, operation).await;
+        self.machine
+            .note(|| format!("{ticket:?} {key}: {operation}: {answer}"));
+        let verdict = self.oracle.borrow_mut().end(key, ticket, answer.clone());
+        match verdict {
+            Ok(()) => Some(answer),
+            Err(violation) => {
+                self.violation.borrow_mut().get_or_insert(violation);
+                None
+            }
+        }
+    }
+
+    fn next_value(&self) -> ValueId {
+        let value = self.value_next.get();
+        self.value_next.set(value + 1);
+        ValueId(value)
+    }
+}
+
+/// A client that asks at most `operations_max` things.
+pub async fn run_client<S: Subject>(
+    subject: S,
+    desk: Desk,
+    keys: Vec<Key>,
+    operations_max: u64,
+    mut random: SeededRandom,
+) {
+    let taste = Taste {
+        puts: random.between(4, 24),
+        deletes: random.below(4),
+        conditional: random.below(8),
+    };
+    let mut generations: BTreeMap<Key, u16> = BTreeMap::new();
+    for _ in 0..random.between(1, operations_max) {
+        let Some(key) = pick(&keys, &mut random) else {
+            return;
+        };
+        let known = generations.get(&key).copied().unwrap_or(1);
+        let operation = match choose(taste, known, &desk, &mut random) {
+            write if write.is_write() && !desk.oracle.borrow().may_write(key) => Operation::Get,
+            operation => operation,
+        };
+        match desk.ask(&subject, key, operation).await {
+            None => return,
+            Some(Answer::Written(generation) | Answer::Seen(Some(generation))) => {
+                generations.insert(key, generation);
+            }
+            Some(Answer::Found(Some(stored))) => {
+                generations.insert(key, stored.generation);
+            }
+            Some(_) => {}
+        }
+        if random.below(16) == 0 {
+            let sleep = desk.machine.sleep_ns(random.below(2_000_000));
+            sleep.await;
+        }
+    }
+}
+
+/// Reads every key, in an order of its own, and compares the store's list of keys.
+pub async fn verify<S: Subject>(
+    subject: S,
+    desk: Desk,
+    mut keys: Vec<Key>,
+    mut random: SeededRandom,
+) -> Result<(), String> {
+    while let Some(key) = pick(&keys, &mut random) {
+        keys.retain(|other| *other != key);
+        if desk.ask(&subject, key, Operation::Get).await.is_none() {
+            return Ok(());
+        }
+    }
+    match subject.keys().await? {
+        Some(found) => desk.oracle.borrow().check_keys(&found),
+        None => Ok(()),
+    }
+}
+
+fn choose(taste: Taste, known: u16, desk: &Desk, random: &mut SeededRandom) -> Operation {
+    let Taste {
+        puts,
+        deletes,
+        conditional,
+    } = taste;
+    let choice = random.below(32);
+    if choice < puts {
+        return Operation::Put(desk.next_value());
+    }
+    if choice < puts + deletes {
+        return Operation::Delete;
+    }
+    if choice < puts + deletes + conditional {
+        let value = desk.next_value();
+        return match random.below(4) {
+            0 => Operation::Create(value),
+            1 => Operation::PutIf {
+                generation: known.wrapping_add(1).max(1),
+                value,
+            },
+            _ => Operation::PutIf {
+                generation: known,
+                value,
+            },
+        };
+    }
+    if random.below(4) == 0 {
+        Operation::Look
+    } else {
+        Operation::Get
+    }
+}
+
+fn pick(keys: &[Key], random: &mut SeededRandom) -> Option<Key> {
+    let choice = random.below(u64::try_from(keys.len()).unwrap_or(0));
+    keys.get(usize::try_from(choice).unwrap_or(0)).copied()
+}

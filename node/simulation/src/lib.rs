@@ -1,0 +1,22 @@
+//! The store under seeded faults: a deterministic executor, clients, power cuts, and an oracle that knows
+//! what may be answered.
+//!
+//! A run follows from its seed alone. A failure prints the seed; the seed replays it.
+//!
+//! Reading order: what is simulated (`subject`), what it may answer (`oracle`), who asks (`client`), what a
+//! seed stands for (`scenario`), how one run goes (`run`).
+#![forbid(unsafe_code)]
+
+pub mod limits;
+
+pub mod subject;
+pub mod value;
+
+pub mod executor;
+pub mod oracle;
+
+pub mod client;
+pub mod run;
+pub mod scenario;
+pub mod seeds;
+pub mod shard_subject;

@@ -1,0 +1,39 @@
+//! The bounds of the simulator, each with its derivation.
+
+/// Moments (polls and machine steps) that an opening or a verification may take before it counts as hung.
+///
+/// A recovery of the largest simulated volume reads some hundred segments, each with a handful of
+/// operations of a handful of polls; this is a hundred times that.
+pub const MOMENTS_MAX: u64 = 2_000_000;
+
+/// Starts in a row that may fail while faults are injected. After them faults are switched off, and a
+/// start that still fails is a failure of the store.
+pub const FAILED_STARTS_MAX: u32 = 4;
+
+/// Longest value that a client writes, in bytes: several logical blocks, so that it can be torn.
+pub const VALUE_BYTES_MAX: u64 = 12 * 1024;
+
+/// Shortest value: its own header.
+pub const VALUE_BYTES_MIN: u64 = 16;
+
+/// Events of one key that a violation prints.
+pub const KEY_HISTORY_MAX: usize = 64;
+
+/// Writes of one key that may be open at once: in flight, or in doubt in this life. Clients read instead of
+/// adding to them, because the possibilities grow as their subsets do.
+pub const OPEN_WRITES_MAX: usize = 8;
+
+/// Possibilities of one key that the oracle follows: the subsets of its open writes, times which of them
+/// was the last, times how many came before it. Past it the oracle has a mistake.
+pub const POSSIBILITIES_MAX: usize = 100_000;
+
+/// Clients of one life.
+pub const CLIENTS_MAX: u64 = 8;
+
+/// Memory of a simulated process's pool that is mapped once, in bytes: more than the batches, reads and
+/// recovery buffers of the largest scenario at once.
+pub const POOL_ARENA_BYTES: usize = 32 << 20;
+
+const _: () = assert!(VALUE_BYTES_MIN < VALUE_BYTES_MAX);
+const _: () =
+    assert!((1 << OPEN_WRITES_MAX) * OPEN_WRITES_MAX * OPEN_WRITES_MAX < POSSIBILITIES_MAX);

@@ -1,0 +1,218 @@
+//! One way in which the operations on a key may have gone so far, and the ways in which it may go on.
+//!
+//! An operation takes effect at one instant between its start and its answer. A possibility fixes the order
+//! of those that have taken effect; it stays lazy about the rest. Knows one key, and no stores or crashes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::limits::POSSIBILITIES_MAX;
+use crate::subject::{Answer, Operation, Stored};
+
+/// What a key holds.
+pub(super) type State = Option<Stored>;
+
+/// The identity of one operation; grows with time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ticket(pub(super) u64);
+
+/// An operation that may still take effect.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Open {
+    pub(super) operation: Operation,
+    /// When it was answered "in doubt", on the scale of the tickets.
+    pub(super) doubted: Option<Ticket>,
+}
+
+/// The operations of a key that may still take effect.
+pub(super) type OpenOperations = BTreeMap<Ticket, Open>;
+
+/// One way in which things may have gone. All lists are sorted and without doubles, so that equal ways are
+/// equal values; they are short.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Possibility {
+    /// What the key holds now.
+    state: State,
+    /// Unanswered operations that have taken effect, with the answer that they must get.
+    taken: Vec<(Ticket, Answer)>,
+    /// Unanswered operations that have not, with everything the key has held since they began.
+    waiting: Vec<(Ticket, Vec<State>)>,
+    /// Operations answered "in doubt" that have not taken effect and still may.
+    doubted: Vec<Ticket>,
+}
+
+/// What an operation does to a key that holds `state`, and what it answers.
+pub(super) fn meaning(operation: Operation, state: State) -> (State, Answer) {
+    let written = |value| {
+        let generation = state.map_or(1, |stored| next_generation(stored.generation));
+        (
+            Some(Stored { value, generation }),
+            Answer::Written(generation),
+        )
+    };
+    match (operation, state) {
+        (Operation::Get, _) => (state, Answer::Found(state)),
+        (Operation::Look, _) => (state, Answer::Seen(state.map(|stored| stored.generation))),
+        (Operation::Put(value), _) | (Operation::Create(value), None) => written(value),
+        (Operation::PutIf { generation, value }, Some(stored))
+            if stored.generation == generation =>
+        {
+            written(value)
+        }
+        (Operation::Create(_) | Operation::PutIf { .. }, _) => (state, Answer::Refused),
+        (Operation::Delete, _) => (None, Answer::Deleted(state.is_some())),
+    }
+}
+
+/// Generations skip zero when they wrap.
+fn next_generation(generation: u16) -> u16 {
+    generation.checked_add(1).unwrap_or(1)
+}
+
+impl Possibility {
+    /// A key that holds `state`, and nothing under way.
+    pub(super) fn settled(state: State) -> Self {
+        Self {
+            state,
+            taken: Vec::new(),
+            waiting: Vec::new(),
+            doubted: Vec::new(),
+        }
+    }
+
+    pub(super) fn state(&self) -> State {
+        self.state
+    }
+
+    /// An operation begins.
+    pub(super) fn begin(mut self, ticket: Ticket) -> Self {
+        // Tickets grow, so the newest is the last.
+        self.waiting.push((ticket, vec![self.state]));
+        self
+    }
+
+    /// The operation was answered that it has not happened and never will; `None` if that contradicts.
+    pub(super) fn not_done(mut self, ticket: Ticket) -> Option<Self> {
+        take(&mut self.waiting, ticket).map(|_| self)
+    }
+
+    /// The operation was answered "in doubt".
+    pub(super) fn doubt(mut self, ticket: Ticket) -> Self {
+        if take(&mut self.taken, ticket).is_none() {
+            take(&mut self.waiting, ticket);
+            insert(&mut self.doubted, ticket);
+        }
+        self
+    }
+
+    /// All ways in which things may have gone, given this answer. None if it contradicts.
+    pub(super) fn answered(
+        mut self,
+        ticket: Ticket,
+        (operation, answer): (Operation, &Answer),
+        open: &OpenOperations,
+    ) -> Vec<Self> {
+        if let Some(due) = take(&mut self.taken, ticket) {
+            return if due == *answer {
+                vec![self]
+            } else {
+                Vec::new()
+            };
+        }
+        let held = take(&mut self.waiting, ticket).unwrap_or_default();
+        let mut ways = Vec::new();
+        // Without changing anything, at any moment since it began.
+        if held
+            .iter()
+            .any(|state| meaning(operation, *state) == (*state, answer.clone()))
+        {
+            ways.push(self.clone());
+        }
+        // Now, after any others that may have gone first.
+        for mut way in self.explore(open) {
+            let (state, due) = meaning(operation, way.state);
+            if due == *answer {
+                way.change(ticket, state, open);
+                ways.push(way);
+            }
+        }
+        ways
+    }
+
+    /// What the key may hold after a crash: everything under way has taken effect, or never will.
+    pub(super) fn after_crash(self, open: &OpenOperations) -> Vec<State> {
+        self.explore(open)
+            .into_iter()
+            .map(|way| way.state)
+            .collect()
+    }
+
+    /// Whether an operation answered "in doubt" may still take effect here.
+    pub(super) fn doubts(&self, ticket: Ticket) -> bool {
+        self.doubted.contains(&ticket)
+    }
+
+    /// This possibility, and each that follows from it when operations under way take effect now, in any
+    /// number and order.
+    fn explore(self, open: &OpenOperations) -> BTreeSet<Self> {
+        let mut found = BTreeSet::new();
+        let mut frontier = vec![self];
+        while let Some(way) = frontier.pop() {
+            let waiting = way.waiting.iter().map(|(ticket, _)| ticket);
+            for ticket in waiting.chain(&way.doubted) {
+                let Some(Open { operation, .. }) = open.get(ticket) else {
+                    continue;
+                };
+                let (state, answer) = meaning(*operation, way.state);
+                // What changes nothing may be thought of later: `waiting` remembers the states.
+                if state == way.state {
+                    continue;
+                }
+                let mut next = way.clone();
+                let unanswered = take(&mut next.waiting, *ticket).is_some();
+                next.doubted.retain(|other| other != ticket);
+                next.change(*ticket, state, open);
+                if unanswered {
+                    insert(&mut next.taken, (*ticket, answer));
+                }
+                if !found.contains(&next) {
+                    frontier.push(next);
+                }
+            }
+            found.insert(way);
+            assert!(
+                found.len() < POSSIBILITIES_MAX,
+                "the oracle follows too many possibilities"
+            );
+        }
+        found
+    }
+
+    /// The operation takes effect. Doubtful ones that were answered before it began are superseded by it:
+    /// it built on what was there, and they were not.
+    fn change(&mut self, ticket: Ticket, state: State, open: &OpenOperations) {
+        if state == self.state {
+            return;
+        }
+        self.state = state;
+        for (_, held) in &mut self.waiting {
+            insert(held, state);
+        }
+        self.doubted.retain(|other| {
+            let doubted = open.get(other).and_then(|open| open.doubted);
+            doubted.is_some_and(|doubted| doubted > ticket)
+        });
+    }
+}
+
+/// Takes the entry of a ticket out of a list.
+fn take<T>(list: &mut Vec<(Ticket, T)>, ticket: Ticket) -> Option<T> {
+    let position = list.iter().position(|(other, _)| *other == ticket)?;
+    Some(list.remove(position).1)
+}
+
+/// Adds to a sorted list what is not in it.
+fn insert<T: Ord>(list: &mut Vec<T>, item: T) {
+    if let Err(position) = list.binary_search(&item) {
+        list.insert(position, item);
+    }
+}

@@ -1,0 +1,561 @@
+//! One run: format, then life after life of starting, verifying, serving clients and dying, until the cuts
+//! of the scenario are used up.
+//!
+//! A life ends by a power cut at any moment (in the middle of the recovery, too), by a kill, or by a clean
+//! stop. After each the oracle knows that what was under way is settled, and every key is read. Before a
+//! cut, forks of the machine try other cuts at the same moment.
+
+use std::cell::RefCell;
+use std::fmt;
+
+use corelith_io::{
+    BufferPool, BufferPoolConfig, DriveId, FaultRates, SeededRandom, SimulatedMachine,
+};
+
+use crate::client::{Desk, run_client, verify};
+use crate::executor::{Executor, Handle, Stop, TaskKind};
+use crate::limits::{FAILED_STARTS_MAX, MOMENTS_MAX, POOL_ARENA_BYTES};
+use crate::oracle::{Tolerance, Totals, Violation};
+use crate::scenario::{Profile, Scenario};
+use crate::subject::{Process, Subject};
+
+/// How many later acknowledgements excuse the loss of a write on drives that lose writes silently: more
+/// than eight batches in flight, four queued and one open can hold of eight clients' writes.
+const STALE_DISTANCE_MAX: u64 = 128;
+
+/// What a run has gone through.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Power cuts, those of forks included.
+    pub power_cuts: u64,
+    /// Of those, in the middle of a start.
+    pub cuts_in_start: u64,
+    /// Of those, in forks.
+    pub cuts_in_forks: u64,
+    /// Kills.
+    pub kills: u64,
+    /// Clean stops.
+    pub stops: u64,
+    /// Starts that failed because of a fault.
+    pub failed_starts: u64,
+    /// Polls and machine steps, without those of forks.
+    pub moments: u64,
+    /// What the oracle has checked, without forks.
+    pub totals: Totals,
+    /// A sum over everything that the machine did.
+    pub fingerprint: u64,
+}
+
+/// What went wrong.
+#[derive(Clone, Debug)]
+pub enum FailureKind {
+    /// A wrong answer.
+    Violation(Box<Violation>),
+    /// The store's list of keys is wrong.
+    Keys(String),
+    /// Operations or a start that nothing will ever finish: the tasks' names.
+    Deadlock(Vec<String>),
+    /// A start, stop or verification that takes for ever, or polls for ever: what it was.
+    Hung(&'static str),
+    /// The store does not start, on drives without a fault.
+    Start(String),
+    /// Memory that a dead process still holds, in bytes.
+    Leak(usize),
+}
+
+/// A failed run.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// The command that runs it again.
+    pub command: String,
+    /// In which life, from 0.
+    pub life: u64,
+    /// What.
+    pub kind: FailureKind,
+    /// The operation log, if one was kept.
+    pub log: String,
+}
+
+/// Whether to keep an operation log; it slows a run and changes nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Logging {
+    /// No log.
+    Off,
+    /// The newest events.
+    On,
+}
+
+/// How a life ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Death {
+    PowerCut,
+    Kill,
+    Stop,
+}
+
+/// What runs see of the present machine.
+struct World {
+    machine: SimulatedMachine,
+    drives: Vec<DriveId>,
+    pool: BufferPool,
+    desk: Desk,
+}
+
+struct Run<'a> {
+    scenario: &'a Scenario,
+    world: World,
+    random: SeededRandom,
+    report: Report,
+    life: u64,
+    failed_starts_in_row: u32,
+}
+
+thread_local! {
+    static CURRENT: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// The command of the run that this thread is in, for whoever reports a panic.
+pub fn current_command() -> Option<String> {
+    CURRENT.with_borrow(Clone::clone)
+}
+
+/// Runs a scenario to its end or its first failure.
+pub fn run<S: Subject>(scenario: &Scenario, logging: Logging) -> Result<Report, Box<Failure>> {
+    CURRENT.set(Some(scenario.command()));
+    let mut run = Run::new(scenario, logging);
+    let outcome = run.all_lives::<S>();
+    CURRENT.set(None);
+    outcome.map_err(|kind| {
+        Box::new(Failure {
+            command: scenario.command(),
+            life: run.life,
+            kind,
+            log: run.world.machine.log_text(),
+        })
+    })?;
+    run.report.totals = run.world.desk.oracle.borrow().totals();
+    run.report.fingerprint = run.world.machine.fingerprint();
+    Ok(run.report)
+}
+
+/// Runs a scenario; a failure is run again with a log.
+pub fn run_and_explain<S: Subject>(scenario: &Scenario) -> Result<Report, Box<Failure>> {
+    run::<S>(scenario, Logging::Off).map_err(|failure| match run::<S>(scenario, Logging::On) {
+        Err(explained) => explained,
+        Ok(_) => failure,
+    })
+}
+
+impl<'a> Run<'a> {
+    fn new(scenario: &'a Scenario, logging: Logging) -> Self {
+        let machine = SimulatedMachine::new(scenario.seed);
+        if logging == Logging::On {
+            machine.keep_log(SimulatedMachine::LOG_ENTRIES_DEFAULT);
+        }
+        let drives = scenario
+            .drives
+            .iter()
+            .map(|config| machine.add_drive(config.clone()));
+        let drives = drives.collect();
+        let config = BufferPoolConfig {
+            arena_bytes: POOL_ARENA_BYTES,
+            ..BufferPoolConfig::default()
+        };
+        let pool = match BufferPool::new(config) {
+            Ok(pool) => pool,
+            Err(error) => panic!("no memory for a simulated process: {error}"),
+        };
+        let desk = Desk::new(&machine);
+        Self {
+            scenario,
+            world: World {
+                machine,
+                drives,
+                pool,
+                desk,
+            },
+            random: scenario.stream(0),
+            report: Report::default(),
+            life: 0,
+            failed_starts_in_row: 0,
+        }
+    }
+
+    fn all_lives<S: Subject>(&mut self) -> Result<(), FailureKind> {
+        self.format::<S>()?;
+        while self.report.power_cuts + self.report.kills < self.scenario.cuts {
+            self.one_life::<S>()?;
+            self.life += 1;
+        }
+        Ok(())
+    }
+
+    fn format<S: Subject>(&mut self) -> Result<(), FailureKind> {
+        let mut executor = self.executor();
+        let formatted = executor.spawn(
+            TaskKind::Foreground,
+            "format",
+            S::format(self.world.process()),
+        );
+        self.finish(&mut executor, "format")?;
+        for drive in &self.world.drives {
+            self.world
+                .machine
+                .faults(*drive)
+                .set_honesty(self.scenario.honesty());
+        }
+        match formatted.take() {
+            Some(Err(reason)) => Err(FailureKind::Start(reason)),
+            Some(Ok(())) | None => Ok(()),
+        }
+    }
+
+    fn one_life<S: Subject>(&mut self) -> Result<(), FailureKind> {
+        let mut executor = self.executor();
+        let death = self.live::<S>(&mut executor);
+        self.report.moments += executor.moments();
+        let death = death?;
+        if death == Death::PowerCut {
+            self.explore_forks::<S>()?;
+        }
+        drop(executor);
+        self.set_faults(FaultRates::NONE);
+        let machine = &self.world.machine;
+        match death {
+            Death::PowerCut => {
+                machine.power_cut();
+                self.report.power_cuts += 1;
+            }
+            Death::Kill => {
+                machine.process_kill();
+                self.report.kills += 1;
+            }
+            Death::Stop => {
+                machine.process_kill();
+                self.report.stops += 1;
+            }
+        }
+        for drive in &self.world.drives {
+            machine.faults(*drive).restore();
+        }
+        self.world.desk.oracle.borrow_mut().restart();
+        self.check_memory()
+    }
+
+    /// Starts the store and uses it. Returns how the process is to die, now.
+    fn live<S: Subject>(&mut self, executor: &mut Executor) -> Result<Death, FailureKind> {
+        let faulty_start = self.failed_starts_in_row < FAILED_STARTS_MAX
+            && self.scenario.profile != Profile::Honest
+            && self.random.below(4) == 0;
+        self.set_faults_on(faulty_start);
+        let cut_in_start = self.random.below(8) == 0;
+        let budget = if cut_in_start {
+            self.random.below(400)
+        } else {
+            MOMENTS_MAX
+        };
+        let process = self.world.process();
+        let started = executor.spawn(TaskKind::Foreground, "start", S::open(process));
+        match executor.run(budget) {
+            Stop::Exhausted if cut_in_start => {
+                self.report.cuts_in_start += 1;
+                return Ok(Death::PowerCut);
+            }
+            Stop::Exhausted => return Err(FailureKind::Hung("start")),
+            Stop::Deadlock(names) => return Err(FailureKind::Deadlock(names)),
+            Stop::Done => {}
+        }
+        let subject: S = match started.take() {
+            Some(Ok(subject)) => subject,
+            Some(Err(reason)) if !faulty_start && self.scenario.profile != Profile::Media => {
+                return Err(FailureKind::Start(reason));
+            }
+            Some(Err(_)) | None => {
+                self.report.failed_starts += 1;
+                self.failed_starts_in_row += 1;
+                return Ok(self.crash());
+            }
+        };
+        self.failed_starts_in_row = 0;
+        executor.spawn(TaskKind::Background, "background", subject.background());
+        let reads_fail = faulty_start && self.random.coin();
+        if !reads_fail {
+            self.set_faults_on(false);
+        }
+        self.tolerate(faulty_start);
+        let keys = self.scenario.keys.clone();
+        let check = verify(
+            subject.clone(),
+            self.world.desk.clone(),
+            keys,
+            self.stream(),
+        );
+        let verified = executor.spawn(TaskKind::Foreground, "verification", check);
+        self.finish(executor, "verification")?;
+        self.judge(&verified)?;
+        self.serve(executor, subject, faulty_start)
+    }
+
+    /// Lets clients work until they have enough or the moment of death has come.
+    fn serve<S: Subject>(
+        &mut self,
+        executor: &mut Executor,
+        subject: S,
+        faulty_start: bool,
+    ) -> Result<Death, FailureKind> {
+        let faulty = self.scenario.profile == Profile::Honest || self.random.below(4) > 0;
+        self.set_faults_on(faulty);
+        // What a start could not read stays unknown for the whole life.
+        self.tolerate(faulty || faulty_start);
+        for number in 0..self.scenario.client_count {
+            let client = run_client(
+                subject.clone(),
+                self.world.desk.clone(),
+                self.scenario.keys.clone(),
+                self.scenario.operations_max,
+                self.stream(),
+            );
+            executor.spawn(TaskKind::Foreground, format!("client {number}"), client);
+        }
+        let moments_max = [30, 300, 3000][usize::try_from(self.random.below(3)).unwrap_or(0)];
+        let stop = executor.run(self.random.below(moments_max));
+        self.judge_clients()?;
+        match stop {
+            Stop::Deadlock(names) => Err(FailureKind::Deadlock(names)),
+            Stop::Exhausted => Ok(self.crash()),
+            Stop::Done if self.random.below(3) == 0 => {
+                subject.close();
+                match executor.run_to_end(MOMENTS_MAX) {
+                    Stop::Done => Ok(Death::Stop),
+                    Stop::Exhausted => Err(FailureKind::Hung("stop")),
+                    Stop::Deadlock(names) => Err(FailureKind::Deadlock(names)),
+                }
+            }
+            Stop::Done => {
+                // Nobody asks for anything; what goes on in the background may be cut.
+                executor.run_to_end(self.random.below(200));
+                Ok(self.crash())
+            }
+        }
+    }
+
+    /// Cuts the power of copies of the machine and looks at what a start finds on each.
+    fn explore_forks<S: Subject>(&mut self) -> Result<(), FailureKind> {
+        for _ in 0..self.random.below(self.scenario.forks_max + 1) {
+            let machine = self.world.machine.fork(self.random.word());
+            for drive in &self.world.drives {
+                machine.faults(*drive).set_rates(FaultRates::NONE);
+                machine.faults(*drive).restore();
+            }
+            machine.power_cut();
+            let desk = self.world.desk.fork(&machine);
+            desk.oracle.borrow_mut().restart();
+            let world = World {
+                machine,
+                drives: self.world.drives.clone(),
+                pool: self.world.pool.clone(),
+                desk,
+            };
+            self.report.power_cuts += 1;
+            self.report.cuts_in_forks += 1;
+            // A violation in a fork is told with the fork's log.
+            let original = std::mem::replace(&mut self.world, world);
+            self.tolerate(false);
+            self.look_at_fork::<S>()?;
+            self.world = original;
+        }
+        Ok(())
+    }
+
+    fn look_at_fork<S: Subject>(&mut self) -> Result<(), FailureKind> {
+        let mut executor = self.executor();
+        let process = self.world.process();
+        let started = executor.spawn(TaskKind::Foreground, "start of a fork", S::open(process));
+        self.finish(&mut executor, "start of a fork")?;
+        let subject: S = match started.take() {
+            Some(Ok(subject)) => subject,
+            Some(Err(_)) if self.scenario.profile == Profile::Media => return Ok(()),
+            Some(Err(reason)) => return Err(FailureKind::Start(reason)),
+            None => return Ok(()),
+        };
+        executor.spawn(TaskKind::Background, "background", subject.background());
+        let keys = self.scenario.keys.clone();
+        let check = verify(subject, self.world.desk.clone(), keys, self.stream());
+        let verified = executor.spawn(TaskKind::Foreground, "verification of a fork", check);
+        self.finish(&mut executor, "verification of a fork")?;
+        self.judge(&verified)
+    }
+
+    fn finish(&mut self, executor: &mut Executor, what: &'static str) -> Result<(), FailureKind> {
+        match executor.run(MOMENTS_MAX) {
+            Stop::Done => Ok(()),
+            Stop::Exhausted => Err(FailureKind::Hung(what)),
+            Stop::Deadlock(names) => Err(FailureKind::Deadlock(names)),
+        }
+    }
+
+    fn judge(&self, verified: &Handle<Result<(), String>>) -> Result<(), FailureKind> {
+        self.judge_clients()?;
+        verified.take().unwrap_or(Ok(())).map_err(FailureKind::Keys)
+    }
+
+    fn judge_clients(&self) -> Result<(), FailureKind> {
+        match self.world.desk.violation.borrow_mut().take() {
+            Some(violation) => Err(FailureKind::Violation(violation)),
+            None => Ok(()),
+        }
+    }
+
+    /// A dead process holds no memory: its operations are over and its tasks are gone.
+    fn check_memory(&self) -> Result<(), FailureKind> {
+        let statistics = self.world.pool.statistics();
+        match statistics.arena_lent_bytes + statistics.outside_bytes {
+            0 => Ok(()),
+            held_bytes => Err(FailureKind::Leak(held_bytes)),
+        }
+    }
+
+    fn crash(&mut self) -> Death {
+        if self.random.below(8) == 0 {
+            Death::Kill
+        } else {
+            Death::PowerCut
+        }
+    }
+
+    fn set_faults_on(&self, on: bool) {
+        self.set_faults(if on {
+            self.scenario.fault_rates
+        } else {
+            FaultRates::NONE
+        });
+    }
+
+    fn set_faults(&self, rates: FaultRates) {
+        for drive in &self.world.drives {
+            self.world.machine.faults(*drive).set_rates(rates);
+        }
+    }
+
+    fn tolerate(&self, faulty: bool) {
+        let media = self.scenario.profile == Profile::Media;
+        let fails = self.scenario.profile == Profile::Errors && faulty;
+        self.world
+            .desk
+            .oracle
+            .borrow_mut()
+            .set_tolerance(Tolerance {
+                unreadable: media || fails,
+                stale_distance_max: if media { STALE_DISTANCE_MAX } else { 0 },
+            });
+    }
+
+    fn executor(&mut self) -> Executor {
+        let random = self.stream();
+        Executor::new(&self.world.machine, random)
+    }
+
+    fn stream(&mut self) -> SeededRandom {
+        SeededRandom::new(self.random.word(), 0)
+    }
+}
+
+impl World {
+    /// What a process that starts now has.
+    fn process(&self) -> Process {
+        Process {
+            devices: self
+                .drives
+                .iter()
+                .map(|drive| self.machine.device(*drive))
+                .collect(),
+            pool: self.pool.clone(),
+            clock: self.machine.clock(),
+        }
+    }
+}
+
+impl Report {
+    /// Adds another run's figures. Fingerprints are combined.
+    pub fn add(&mut self, other: &Self) {
+        self.power_cuts += other.power_cuts;
+        self.cuts_in_start += other.cuts_in_start;
+        self.cuts_in_forks += other.cuts_in_forks;
+        self.kills += other.kills;
+        self.stops += other.stops;
+        self.failed_starts += other.failed_starts;
+        self.moments += other.moments;
+        self.totals.add(&other.totals);
+        self.fingerprint = self.fingerprint.rotate_left(1) ^ other.fingerprint;
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            power_cuts,
+            cuts_in_start,
+            cuts_in_forks,
+            kills,
+            stops,
+            ..
+        } = self;
+        let Totals {
+            reads,
+            writes,
+            refused,
+            not_done,
+            in_doubt,
+            ..
+        } = self.totals;
+        let Totals {
+            cut_off,
+            surfaced,
+            unreadable,
+            stale,
+            ..
+        } = self.totals;
+        writeln!(
+            formatter,
+            "{power_cuts} power cuts ({cuts_in_start} during a start, {cuts_in_forks} in forks), \
+             {kills} kills, {stops} clean stops, {} failed starts, {} moments",
+            self.failed_starts, self.moments
+        )?;
+        writeln!(
+            formatter,
+            "{writes} writes acknowledged, {reads} reads, {refused} refused, {not_done} not done, \
+             {in_doubt} in doubt, {cut_off} cut off, {surfaced} of those surfaced"
+        )?;
+        write!(
+            formatter,
+            "{unreadable} reads answered with an error, {stale} tolerated losses; fingerprint {:016x}",
+            self.fingerprint
+        )
+    }
+}
+
+impl fmt::Display for FailureKind {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Violation(violation) => write!(formatter, "wrong answer: {violation}"),
+            Self::Keys(what) => write!(formatter, "wrong list of keys: {what}"),
+            Self::Deadlock(names) => write!(formatter, "deadlock of {}", names.join(", ")),
+            Self::Hung(what) => write!(formatter, "the {what} does not end"),
+            Self::Start(reason) => write!(formatter, "the store does not start: {reason}"),
+            Self::Leak(held_bytes) => {
+                write!(
+                    formatter,
+                    "a dead process holds {held_bytes} bytes of buffers"
+                )
+            }
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(formatter, "{}", self.log)?;
+        writeln!(formatter, "FAILED in life {}: {}", self.life, self.kind)?;
+        write!(formatter, "again: {}", self.command)
+    }
+}

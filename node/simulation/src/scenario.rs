@@ -1,0 +1,240 @@
+//! What a seed stands for: drives, volume, clients, faults. Everything about a run that is not decided while
+//! it runs. Pure.
+
+use corelith_io::{DriveConfig, Durability, FaultRates, Honesty, SeededRandom};
+
+use crate::limits::CLIENTS_MAX;
+use crate::subject::Key;
+
+/// Streams of a run's own choices, above those of the machine.
+const SCENARIO_STREAM: u64 = 1 << 32;
+
+/// Which faults a run has, beside power cuts, kills and delays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Profile {
+    /// None: the drives are healthy and keep their word.
+    Honest,
+    /// Operations fail, openly: read, write and flush errors, drives that disappear.
+    Errors,
+    /// Drives harm data silently, a few times in a run: bit rot, and lost, torn and misdirected writes and
+    /// reads. In half of the runs they fail openly as well.
+    Media,
+    /// The negative control: drives that forget what they said was durable. A run must fail.
+    Forgetful,
+}
+
+/// One run.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// Where all luck comes from.
+    pub seed: u64,
+    /// Which faults.
+    pub profile: Profile,
+    /// Power cuts and kills after which the run ends.
+    pub cuts: u64,
+    /// The drives. They are honest until they are formatted.
+    pub drives: Vec<DriveConfig>,
+    /// Shards of the volume.
+    pub shard_count: u16,
+    /// Segments in bytes.
+    pub segment_bytes: u64,
+    /// The keys that clients use.
+    pub keys: Vec<Key>,
+    /// Clients of each life.
+    pub client_count: u64,
+    /// Operations after which a client of a life stops.
+    pub operations_max: u64,
+    /// Further cuts from the same moment, each explored for what a start finds.
+    pub forks_max: u64,
+    /// What goes wrong by itself while faults are on. None of it harms data silently.
+    pub fault_rates: FaultRates,
+    /// How often data are harmed silently. With many such faults no store can keep every copy of what tells
+    /// it of a loss; with a few it must.
+    pub silent_faults_max: u64,
+}
+
+/// How a wish for a profile is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownProfile {
+    /// What was written.
+    pub found: String,
+}
+
+impl Profile {
+    /// All profiles, by name.
+    pub const ALL: [(&'static str, Self); 4] = [
+        ("honest", Self::Honest),
+        ("errors", Self::Errors),
+        ("media", Self::Media),
+        ("forgetful", Self::Forgetful),
+    ];
+
+    /// The name, as the command line and the list of seeds have it.
+    pub fn name(self) -> &'static str {
+        let known = Self::ALL.iter().find(|(_, profile)| *profile == self);
+        known.map_or("?", |(name, _)| name)
+    }
+
+    fn fault_rates(self, random: &mut SeededRandom) -> FaultRates {
+        // Now and then many, mostly few: both a storm and a single fault in a quiet life must occur.
+        let unit = [100, 1_000, 10_000][usize::try_from(random.below(3)).unwrap_or(0)];
+        let delays = FaultRates {
+            delay_short_per_million: unit * 5,
+            delay_long_per_million: unit / 10,
+            ..FaultRates::NONE
+        };
+        let errors = FaultRates {
+            read_error_per_million: unit,
+            write_error_per_million: unit,
+            flush_error_per_million: unit,
+            device_gone_per_million: unit / 20,
+            ..delays
+        };
+        match self {
+            Self::Errors => errors,
+            Self::Media if random.coin() => errors,
+            Self::Honest | Self::Forgetful | Self::Media => delays,
+        }
+    }
+}
+
+impl std::str::FromStr for Profile {
+    type Err = UnknownProfile;
+
+    fn from_str(text: &str) -> Result<Self, UnknownProfile> {
+        let known = Self::ALL.iter().find(|(name, _)| *name == text);
+        known
+            .map(|(_, profile)| *profile)
+            .ok_or_else(|| UnknownProfile {
+                found: text.to_owned(),
+            })
+    }
+}
+
+impl std::fmt::Display for UnknownProfile {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let names = Profile::ALL.map(|(name, _)| name).join(", ");
+        write!(
+            formatter,
+            "no profile is called {:?}: it is one of {names}",
+            self.found
+        )
+    }
+}
+
+impl std::error::Error for UnknownProfile {}
+
+impl Scenario {
+    /// The run that a seed stands for.
+    pub fn new(seed: u64, profile: Profile, cuts: u64) -> Self {
+        let random = &mut SeededRandom::new(seed, SCENARIO_STREAM);
+        let shard_count = if random.below(4) == 0 { 2 } else { 1 };
+        let segment_bytes: u64 = 64 << 10;
+        let drive_count = if random.below(3) == 0 { 2 } else { 1 };
+        // Eight segments a shard are few enough to be used again and again, and enough to serve.
+        let segments = u64::from(shard_count) * random.between(8, 20) / drive_count + 1;
+        let logical = [512, 4096][usize::from(random.coin())];
+        let drive = DriveConfig {
+            logical_block_bytes: logical,
+            physical_block_bytes: if random.coin() { 4096 } else { logical },
+            durability: match random.below(3) {
+                0 => Durability::WriteThrough,
+                1 => Durability::Fua,
+                _ => Durability::Flush,
+            },
+            latency_ns_max: if random.below(4) == 0 {
+                12_000
+            } else {
+                300_000
+            },
+            // Labels and extent tables stand before the segments, a label behind them.
+            ..DriveConfig::new((segments + 4) * segment_bytes)
+        };
+        // Some runs have pairs of keys that the index cannot tell apart by its tag. The harm that a drive
+        // does to one record may then hide the other, and nobody has such keys by chance: not with silent
+        // faults.
+        let twins = random.below(4) == 0 && profile != Profile::Media;
+        let first_key = if twins { Key::TWINS_START } else { 0 };
+        let key_count = u32::try_from(random.between(1, 16)).unwrap_or(1);
+        Self {
+            seed,
+            profile,
+            cuts,
+            drives: vec![drive; usize::try_from(drive_count).unwrap_or(1)],
+            shard_count,
+            segment_bytes,
+            keys: (first_key..first_key + key_count).map(Key).collect(),
+            client_count: random.between(1, CLIENTS_MAX),
+            operations_max: [5, 40, 200][usize::try_from(random.below(3)).unwrap_or(0)],
+            forks_max: random.below(4),
+            fault_rates: profile.fault_rates(random),
+            silent_faults_max: match profile {
+                Profile::Media => random.between(1, 3),
+                Profile::Honest | Profile::Errors | Profile::Forgetful => 0,
+            },
+        }
+    }
+
+    /// Whether the drives keep their word once they are formatted.
+    pub fn honesty(&self) -> Honesty {
+        match self.profile {
+            Profile::Forgetful => Honesty::Forgetful,
+            Profile::Honest | Profile::Errors | Profile::Media => Honesty::Honest,
+        }
+    }
+
+    /// An independent stream of choices of this run.
+    pub fn stream(&self, number: u64) -> SeededRandom {
+        SeededRandom::new(self.seed, SCENARIO_STREAM + 1 + number)
+    }
+
+    /// The command that runs it again.
+    pub fn command(&self) -> String {
+        let Self {
+            seed,
+            profile,
+            cuts,
+            ..
+        } = self;
+        let profile = profile.name();
+        format!("corelith-simulation --profile {profile} --seed {seed} --cuts {cuts}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_stands_for_one_scenario() {
+        for seed in 0..50 {
+            let scenario = |seed| format!("{:?}", Scenario::new(seed, Profile::Media, 9));
+            assert_eq!(scenario(seed), scenario(seed));
+            assert_ne!(scenario(seed), scenario(seed + 50));
+        }
+    }
+
+    #[test]
+    fn profiles_have_names_and_only_media_harms_silently() {
+        for (name, profile) in Profile::ALL {
+            assert_eq!(name.parse(), Ok(profile));
+            assert_eq!(profile.name(), name);
+            let scenarios: Vec<_> = (0..20)
+                .map(|seed| Scenario::new(seed, profile, 1))
+                .collect();
+            let silent = scenarios.iter().any(|run| run.silent_faults_max > 0);
+            assert_eq!(silent, profile == Profile::Media);
+            let open = scenarios
+                .iter()
+                .any(|run| run.fault_rates.flush_error_per_million > 0);
+            assert_eq!(open, matches!(profile, Profile::Media | Profile::Errors));
+        }
+        assert!(
+            "nonsense"
+                .parse::<Profile>()
+                .unwrap_err()
+                .to_string()
+                .contains("honest, errors")
+        );
+    }
+}

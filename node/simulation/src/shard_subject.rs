@@ -1,0 +1,323 @@
+//! The real store behind the simulator's face: all shards of one volume in one process.
+
+use corelith_index::{Digest, ExpirySeconds, PartitionId, ScanPosition, SetId};
+use corelith_store::volume::{FormatOptions, format_volume, open_volume};
+use corelith_store::{Change, Current, Needs, ReadError, Record, Shard, ShardOptions, WriteError};
+
+use crate::subject::{Answer, Key, Operation, Process, Stored, Subject, ValueId};
+use crate::value::{decode, encode};
+
+/// Bytes of DRAM that a shard's index may take: never the bound here.
+const INDEX_MEMORY_BYTES: u64 = 64 << 20;
+
+/// Partitions that the keys fall into: few, so that keys are neighbours, in both shards of two.
+const PARTITIONS: [u16; 4] = [0, 1, 2047, 4094];
+
+/// Keys that exist: those below, and as many twins.
+const KEYS_MAX: u32 = 64;
+
+/// The shards of a volume, open.
+#[derive(Clone)]
+pub struct ShardSubject {
+    shards: Vec<Shard>,
+}
+
+/// Why a conditional write wrote nothing.
+enum Reason {
+    ConditionNotMet,
+    Mangled(String),
+}
+
+impl Subject for ShardSubject {
+    async fn format(process: Process) -> Result<(), String> {
+        // The shape follows from the drives, so that a seed needs no further word for it.
+        let size_bytes: u64 = process
+            .devices
+            .iter()
+            .map(|device| device.geometry().size_bytes)
+            .sum();
+        let options = FormatOptions {
+            segment_bytes: 64 << 10,
+            extent_bytes: Some(64 << 10),
+            ..FormatOptions::new(
+                "simulated",
+                if size_bytes > 26 * (64 << 10) { 2 } else { 1 },
+                [7; 16],
+                (1..)
+                    .map(|number| [number; 16])
+                    .take(process.devices.len())
+                    .collect(),
+            )
+        };
+        let formatted = format_volume(&process.devices, &process.pool, &options).await;
+        formatted.map(drop).map_err(|error| error.to_string())
+    }
+
+    async fn open(process: Process) -> Result<Self, String> {
+        let Process {
+            devices,
+            pool,
+            clock,
+        } = process;
+        let (volume, positions) = open_volume(&devices, &pool)
+            .await
+            .map_err(|error| error.to_string())?;
+        let devices: Vec<_> = positions
+            .iter()
+            .filter_map(|position| devices.get(*position).cloned())
+            .collect();
+        let shard_count = volume.label().map_or(1, |label| label.shard_count);
+        let mut shards = Vec::new();
+        for shard in 0..shard_count {
+            let options = ShardOptions {
+                shard,
+                index_memory_bytes: INDEX_MEMORY_BYTES,
+                accept_stale: false,
+            };
+            let opened = Shard::open(&volume, &devices, (&pool, &clock), &options).await;
+            shards.push(opened.map_err(|error| error.to_string())?);
+        }
+        Ok(Self { shards })
+    }
+
+    fn background(&self) -> impl Future<Output = ()> + 'static {
+        let tasks: Vec<_> = self
+            .shards
+            .iter()
+            .map(|shard| Box::pin(shard.run()))
+            .collect();
+        let mut running: Vec<_> = tasks.into_iter().map(Some).collect();
+        std::future::poll_fn(move |context| {
+            for place in &mut running {
+                if let Some(task) = place
+                    && task.as_mut().poll(context).is_ready()
+                {
+                    *place = None;
+                }
+            }
+            match running.iter().all(Option::is_none) {
+                true => std::task::Poll::Ready(()),
+                false => std::task::Poll::Pending,
+            }
+        })
+    }
+
+    async fn apply(&self, key: Key, operation: Operation) -> Answer {
+        let digest = digest(key);
+        let Some(shard) = self.shard_of(&digest) else {
+            return Answer::Unreadable("no shard".to_owned());
+        };
+        match operation {
+            Operation::Get => match shard.get(&digest).await {
+                Ok(record) => found(key, record.as_ref()),
+                Err(error) => Answer::Unreadable(error.to_string()),
+            },
+            // What the index says of a twin may be its sibling's: only the record tells.
+            Operation::Look if key.is_twin() => match shard.get(&digest).await {
+                Ok(record) => Answer::Seen(record.map(|record| record.metadata().generation.get())),
+                Err(error) => Answer::Unreadable(error.to_string()),
+            },
+            Operation::Look => match shard.metadata(&digest).await {
+                Ok(metadata) => Answer::Seen(metadata.map(|metadata| metadata.generation.get())),
+                Err(error) => Answer::Unreadable(error.to_string()),
+            },
+            Operation::Put(value) => put(shard, key, value, |_| true).await,
+            Operation::Create(value) => {
+                put(shard, key, value, |generation| generation.is_none()).await
+            }
+            Operation::PutIf { generation, value } => {
+                put(shard, key, value, move |found| found == Some(generation)).await
+            }
+            Operation::Delete => delete(shard, key).await,
+        }
+    }
+
+    async fn keys(&self) -> Result<Option<Vec<Key>>, String> {
+        let mut found = Vec::new();
+        for partition in PARTITIONS
+            .iter()
+            .filter_map(|number| PartitionId::new(*number).ok())
+        {
+            let Some(shard) = self.shard_of_partition(partition) else {
+                continue;
+            };
+            let mut next = Some(ScanPosition::START);
+            while let Some(from) = next {
+                let page = match shard.scan(partition, from, 5).await {
+                    Ok(page) => page,
+                    Err(ReadError::MayBeStale) => return Ok(None),
+                    Err(error) => return Err(error.to_string()),
+                };
+                next = page.next;
+                for record in page.records {
+                    // Damage is for the gets to judge.
+                    let Ok(record) = record else { return Ok(None) };
+                    let known = all_keys().find(|key| digest(*key) == *record.digest());
+                    found.push(known.ok_or_else(|| format!("a record of nobody: {record:?}"))?);
+                }
+            }
+        }
+        let records: u64 = self
+            .shards
+            .iter()
+            .map(|shard| shard.statistics().records)
+            .sum();
+        match u64::try_from(found.len()) {
+            Ok(count) if count == records => Ok(Some(found)),
+            _ => Err(format!(
+                "scans find {} records, the index counts {records}",
+                found.len()
+            )),
+        }
+    }
+
+    fn close(&self) {
+        self.shards.iter().for_each(Shard::close);
+    }
+}
+
+impl ShardSubject {
+    fn shard_of(&self, digest: &Digest) -> Option<&Shard> {
+        self.shard_of_partition(digest.partition())
+    }
+
+    fn shard_of_partition(&self, partition: PartitionId) -> Option<&Shard> {
+        self.shards
+            .get(usize::from(partition.get()).checked_rem(self.shards.len())?)
+    }
+}
+
+/// Writes if `condition` holds for the generation that is there.
+async fn put(
+    shard: &Shard,
+    key: Key,
+    value: ValueId,
+    condition: impl Fn(Option<u16>) -> bool,
+) -> Answer {
+    let bytes = encode(key, value);
+    // Some writes look at the old content, some bring theirs as made by the decision.
+    let needs = if key.is_twin() || value.0.is_multiple_of(3) {
+        Needs::Content
+    } else {
+        Needs::Metadata
+    };
+    let made = value.0.is_multiple_of(2);
+    let decide = |current: Option<Current<'_>>, scratch: &mut Vec<u8>| {
+        check_current(key, current.as_ref(), needs)?;
+        if !condition(current.map(|current| current.generation.get())) {
+            return Err(Reason::ConditionNotMet);
+        }
+        let (expiry, set) = (ExpirySeconds::NEVER, SetId::NONE);
+        if made {
+            scratch.extend_from_slice(&bytes);
+            return Ok(Change::PutMade { expiry, set });
+        }
+        Ok(Change::PutInput { expiry, set })
+    };
+    let input: &[u8] = if made { &[] } else { &bytes };
+    match shard.write(&digest(key), needs, input, decide).await {
+        Ok(written) => Answer::Written(written.generation.get()),
+        Err(error) => refused(error),
+    }
+}
+
+async fn delete(shard: &Shard, key: Key) -> Answer {
+    let needs = if key.is_twin() {
+        Needs::Content
+    } else {
+        Needs::Metadata
+    };
+    let decide = |current: Option<Current<'_>>, _: &mut Vec<u8>| {
+        check_current(key, current.as_ref(), needs).map(|()| Change::Delete)
+    };
+    match shard.write(&digest(key), needs, &[], decide).await {
+        Ok(written) => Answer::Deleted(written.existed),
+        Err(error) => refused(error),
+    }
+}
+
+/// A decision must see what a get would.
+fn check_current(key: Key, current: Option<&Current<'_>>, needs: Needs) -> Result<(), Reason> {
+    match (current, needs) {
+        (Some(current), Needs::Content) => match decode(key, current.content) {
+            Ok(_) => Ok(()),
+            Err(mangled) => Err(Reason::Mangled(format!("a decision saw {mangled:?}"))),
+        },
+        (Some(_) | None, _) => Ok(()),
+    }
+}
+
+fn refused(error: WriteError<Reason>) -> Answer {
+    match error {
+        WriteError::Rejected(Reason::ConditionNotMet) => Answer::Refused,
+        WriteError::Rejected(Reason::Mangled(how)) => Answer::Mangled(how),
+        WriteError::InDoubt => Answer::InDoubt,
+        WriteError::NotWritten => Answer::NotDone("not written".to_owned()),
+        WriteError::Fenced => Answer::NotDone("fenced".to_owned()),
+        WriteError::OutOfSpace => Answer::NotDone("out of space".to_owned()),
+        WriteError::IndexFull => Answer::NotDone("index full".to_owned()),
+        WriteError::TooLarge { .. } => Answer::NotDone("too large".to_owned()),
+        WriteError::KeyBusy => Answer::NotDone("key busy".to_owned()),
+        WriteError::Read(error) => Answer::NotDone(error.to_string()),
+        WriteError::Buffer(error) => Answer::NotDone(error.to_string()),
+        WriteError::Closed => Answer::NotDone("closed".to_owned()),
+    }
+}
+
+fn found(key: Key, record: Option<&Record>) -> Answer {
+    let Some(record) = record else {
+        return Answer::Found(None);
+    };
+    match decode(key, record.content()) {
+        Ok(value) => {
+            let generation = record.metadata().generation.get();
+            Answer::Found(Some(Stored { value, generation }))
+        }
+        Err(mangled) => Answer::Mangled(format!("{mangled:?}")),
+    }
+}
+
+fn all_keys() -> impl Iterator<Item = Key> {
+    let twins = Key::TWINS_START..Key::TWINS_START + KEYS_MAX;
+    (0..KEYS_MAX).chain(twins).map(Key)
+}
+
+/// The identity of a key. The first ten bytes of twins agree.
+fn digest(key: Key) -> Digest {
+    let pair = if key.is_twin() { key.0 / 2 } else { key.0 };
+    let mut bytes = [0; Digest::LENGTH_BYTES];
+    let spread = u64::from(pair + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let index = usize::try_from(spread >> 62).unwrap_or(0);
+    let partition = PARTITIONS.get(index).copied().unwrap_or(0);
+    let (head, tail) = bytes.split_at_mut(2);
+    head.copy_from_slice(&partition.to_le_bytes());
+    let (tag, rest) = tail.split_at_mut(8);
+    tag.copy_from_slice(&spread.to_be_bytes());
+    if let Some(number) = rest.first_chunk_mut() {
+        *number = key.0.to_be_bytes();
+    }
+    Digest::from_bytes(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_have_digests_of_their_own_and_twins_share_their_beginning() {
+        let digests: std::collections::BTreeSet<_> = all_keys().map(digest).collect();
+        assert_eq!(digests.len(), 128);
+        for key in (Key::TWINS_START..Key::TWINS_START + KEYS_MAX).step_by(2) {
+            let (first, second) = (digest(Key(key)), digest(Key(key + 1)));
+            assert_eq!(first.as_bytes()[..10], second.as_bytes()[..10]);
+        }
+        let partitions: std::collections::BTreeSet<_> = (0..16)
+            .map(|key| digest(Key(key)).partition().get())
+            .collect();
+        assert_eq!(
+            partitions.len(),
+            PARTITIONS.len(),
+            "all partitions are used"
+        );
+    }
+}

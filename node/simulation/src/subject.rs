@@ -1,0 +1,170 @@
+//! What a key-value store must offer to be simulated. The store itself is behind this face: the real one in
+//! `shard_subject`, small wrong ones in the tests.
+
+use std::fmt;
+use std::future::Future;
+
+use corelith_io::{BufferPool, Clock, Device};
+
+/// A key, by its number in the scenario.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Key(pub u32);
+
+/// The identity of one value that a client writes: unique in a run, so that a read tells which write it saw.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ValueId(pub u64);
+
+/// What one life of a process has: fresh handles on the machine's drives, memory, and the clock.
+#[derive(Clone)]
+pub struct Process {
+    /// The drives in the order of their slots.
+    pub devices: Vec<Device>,
+    /// The core's memory.
+    pub pool: BufferPool,
+    /// The machine's clock.
+    pub clock: Clock,
+}
+
+/// What a client asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Operation {
+    /// The newest value.
+    Get,
+    /// Whether there is a record, and its generation.
+    Look,
+    /// A new value, whatever was there.
+    Put(ValueId),
+    /// A new value if there is none.
+    Create(ValueId),
+    /// A new value if there is one of this generation.
+    PutIf {
+        /// The generation that is expected.
+        generation: u16,
+        /// The new value.
+        value: ValueId,
+    },
+    /// No value any more.
+    Delete,
+}
+
+/// A record, as a reader sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Stored {
+    /// Which write it is.
+    pub value: ValueId,
+    /// Count of writes since the key was created.
+    pub generation: u16,
+}
+
+/// What a client is told.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Answer {
+    /// To a get.
+    Found(Option<Stored>),
+    /// To a look: the generation.
+    Seen(Option<u16>),
+    /// To a put: done, durable, and the generation that it has.
+    Written(u16),
+    /// To a delete: done, durable, and whether there was a record.
+    Deleted(bool),
+    /// To a conditional put: the condition was not met, nothing was done.
+    Refused,
+    /// To a write: it failed, nothing was done, nothing ever will be.
+    NotDone(String),
+    /// To a write: it may have been done, or not.
+    InDoubt,
+    /// To a read: an error. Nothing is known.
+    Unreadable(String),
+    /// To a read: bytes that no client wrote.
+    Mangled(String),
+}
+
+/// A store in one life of its process. A clone is another handle on the same store.
+pub trait Subject: Clone + 'static {
+    /// Makes the drives ready for a first start.
+    fn format(process: Process) -> impl Future<Output = Result<(), String>>;
+
+    /// Starts the store on what the drives hold.
+    fn open(process: Process) -> impl Future<Output = Result<Self, String>>;
+
+    /// What must run beside the operations, until [`Subject::close`].
+    fn background(&self) -> impl Future<Output = ()> + 'static;
+
+    /// Does one operation on one key. A value is encoded by [`crate::value::encode`].
+    fn apply(&self, key: Key, operation: Operation) -> impl Future<Output = Answer>;
+
+    /// All keys that have a record, in any order, or `None` if that cannot be told just now. A record of
+    /// no known key is an error.
+    fn keys(&self) -> impl Future<Output = Result<Option<Vec<Key>>, String>>;
+
+    /// Lets [`Subject::background`] end when everything accepted is done.
+    fn close(&self);
+}
+
+impl Key {
+    /// From here on keys come in pairs: the identities of 2n and 2n + 1 agree in all that an index may
+    /// keep of them.
+    pub const TWINS_START: u32 = 1000;
+
+    /// Whether it is one of a pair.
+    pub fn is_twin(self) -> bool {
+        self.0 >= Self::TWINS_START
+    }
+}
+
+impl Operation {
+    /// Whether it can change the record.
+    pub fn is_write(self) -> bool {
+        !matches!(self, Self::Get | Self::Look)
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "key {}", self.0)
+    }
+}
+
+impl fmt::Display for ValueId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "v{}", self.0)
+    }
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Get => write!(formatter, "get"),
+            Self::Look => write!(formatter, "look"),
+            Self::Put(value) => write!(formatter, "put {value}"),
+            Self::Create(value) => write!(formatter, "create {value}"),
+            Self::PutIf { generation, value } => write!(formatter, "put {value} if g{generation}"),
+            Self::Delete => write!(formatter, "delete"),
+        }
+    }
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Found(None) => write!(formatter, "nothing there"),
+            Self::Found(Some(stored)) => write!(formatter, "{stored}"),
+            Self::Seen(None) => write!(formatter, "no generation"),
+            Self::Seen(Some(generation)) => write!(formatter, "generation {generation}"),
+            Self::Written(generation) => write!(formatter, "written as g{generation}"),
+            Self::Deleted(true) => write!(formatter, "deleted"),
+            Self::Deleted(false) => write!(formatter, "nothing to delete"),
+            Self::Refused => write!(formatter, "condition not met"),
+            Self::NotDone(reason) => write!(formatter, "not done: {reason}"),
+            Self::InDoubt => write!(formatter, "in doubt"),
+            Self::Unreadable(reason) => write!(formatter, "unreadable: {reason}"),
+            Self::Mangled(reason) => write!(formatter, "MANGLED: {reason}"),
+        }
+    }
+}
+
+impl fmt::Display for Stored {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} g{}", self.value, self.generation)
+    }
+}

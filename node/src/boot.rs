@@ -1,0 +1,348 @@
+//! The life of a node: checks, volume, cores, serving, and a stop that loses nothing.
+//!
+//! The only place that starts threads: one executor a core (through glommio), one for the control
+//! page, one that waits for signals.
+
+mod error;
+mod wiring;
+
+pub(crate) use error::BootError;
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+use corelith_io::{Clock, CoreWaker, MailboxSender, Preflight};
+
+use crate::control::{self, NodeState, StateCell};
+use crate::core::{self, CorePlan, CoreReport, Order};
+use crate::cpus::allowed_cpus;
+use crate::limits::SECOND_SIGNAL_AFTER_NS;
+use crate::options::Options;
+use crate::signals::StopSignals;
+use crate::topology::Topology;
+use crate::volume_setup::{self, OpenVolume};
+use wiring::{Wires, wire};
+
+/// What the main thread waits for.
+pub(crate) enum Event {
+    /// A core says something.
+    Core(CoreReport),
+    /// The operator wants a stop.
+    Stop,
+}
+
+/// Runs a node from start to stop.
+///
+/// # Errors
+/// Why it could not start, or what made it end.
+pub(crate) fn run(options: &Options) -> Result<(), BootError> {
+    let found = Preflight::run()?;
+    let signals = StopSignals::block().map_err(BootError::Signals)?;
+    for address in [options.listen, options.control] {
+        if !address.ip().is_loopback() {
+            return Err(BootError::NotLoopback { address });
+        }
+    }
+    let volume = volume_setup::open(options)?;
+    let core_count = core_count(options.cores, volume.shard_count())?;
+    let page = TcpListener::bind(options.control).map_err(|error| BootError::Control {
+        address: options.control,
+        error,
+    })?;
+    let control_address = page.local_addr().unwrap_or(options.control);
+    let state = StateCell::default();
+    let mut node = Node::start(options, &volume, core_count)?;
+    let reports = std::mem::take(&mut node.reports);
+    spawn_thread("control", {
+        let state = state.clone();
+        move || control::serve(page, &state, reports)
+    })?;
+    spawn_thread("signals", {
+        let events = node.events_in.clone();
+        move || watch_signals(&signals, &events)
+    })?;
+    let topology = node.until_serving()?;
+    state.set(NodeState::Serving);
+    say_hello(
+        options,
+        &volume,
+        (&topology, core_count),
+        (control_address, &found),
+    );
+    let ended = node.until_stop();
+    state.set(NodeState::Stopping);
+    node.stop()?;
+    ended
+}
+
+/// As many cores as asked for or allowed, and not more than there are shards.
+fn core_count(asked: Option<u16>, shard_count: u16) -> Result<u16, BootError> {
+    let cpus = u16::try_from(allowed_cpus().len()).unwrap_or(u16::MAX);
+    match asked {
+        None => Ok(cpus.min(shard_count)),
+        Some(asked) if asked == 0 || asked > cpus => Err(BootError::TooManyCores { asked, cpus }),
+        Some(asked) if asked > shard_count => {
+            Err(BootError::MoreCoresThanShards { asked, shard_count })
+        }
+        Some(asked) => Ok(asked),
+    }
+}
+
+/// The running node, as the main thread sees it.
+struct Node {
+    events: Receiver<Event>,
+    events_in: Sender<Event>,
+    orders: Vec<MailboxSender<Order>>,
+    reports: Vec<MailboxSender<Order>>,
+    maps: Vec<Sender<Topology>>,
+    running: usize,
+    shard_count: u16,
+    node_id: u64,
+    namespace: String,
+}
+
+impl Node {
+    /// Starts all cores.
+    fn start(options: &Options, volume: &OpenVolume, core_count: u16) -> Result<Self, BootError> {
+        let (events_in, events) = channel();
+        let wakers = (0..core_count)
+            .map(|_| CoreWaker::new())
+            .collect::<Result<Vec<_>, _>>();
+        let wakers = wakers.map_err(|errno| BootError::Executor {
+            reason: errno.to_string(),
+        })?;
+        let Wires {
+            links,
+            orders,
+            order_readers,
+            reports,
+            report_readers,
+        } = wire(&wakers);
+        let loads: Arc<Vec<AtomicUsize>> =
+            Arc::new((0..core_count).map(|_| AtomicUsize::new(0)).collect());
+        let devices = Arc::new(volume.devices.clone());
+        let mut maps = Vec::new();
+        let cores = (0..core_count).zip(allowed_cpus()).zip(wakers).zip(links);
+        let readers = order_readers.into_iter().zip(report_readers);
+        for ((((number, cpu), waker), links), (orders, reports)) in cores.zip(readers) {
+            let (map_in, map) = channel();
+            maps.push(map_in);
+            core::start(CorePlan {
+                number,
+                cpu,
+                waker,
+                volume: volume.volume.clone(),
+                devices: Arc::clone(&devices),
+                listen: port_after(options.listen, u32::from(number) + 1)?,
+                shared_listen: (number == 0).then_some(options.listen),
+                links,
+                loads: Arc::clone(&loads),
+                orders,
+                reports,
+                index_memory_bytes: volume_setup::index_memory_bytes(volume.shard_count()),
+                accept_stale: options.accept_stale,
+                map,
+                events: events_in.clone(),
+            })?;
+        }
+        Ok(Self {
+            events,
+            events_in,
+            orders,
+            reports,
+            running: maps.len(),
+            maps,
+            shard_count: volume.shard_count(),
+            node_id: volume.node_id(),
+            namespace: volume.namespace(),
+        })
+    }
+
+    /// Collects the ports, hands out the map, and waits for every core's recovery.
+    fn until_serving(&mut self) -> Result<Topology, BootError> {
+        let mut ports = vec![0; self.maps.len()];
+        let mut shared = 0;
+        for _ in 0..self.maps.len() {
+            if let CoreReport::Listening {
+                core,
+                port,
+                shared_port,
+                features,
+            } = self.next_report()?
+            {
+                shared = shared_port.unwrap_or(shared);
+                if let Some(slot) = ports.get_mut(usize::from(core)) {
+                    *slot = port;
+                }
+                if core == 0 {
+                    tracing::info!("io_uring: {features}");
+                    for lack in features.lacking() {
+                        tracing::warn!("io_uring does without: {lack}");
+                    }
+                }
+            }
+        }
+        let topology = Topology::new(
+            self.node_id,
+            self.namespace.clone(),
+            self.shard_count,
+            (shared, ports),
+        );
+        for map in &self.maps {
+            // A core that has died meanwhile has said so in its report.
+            drop(map.send(topology.clone()));
+        }
+        let mut records = 0;
+        for _ in 0..self.maps.len() {
+            if let CoreReport::Serving { core, recovered } = self.next_report()? {
+                for (shard, report, count) in recovered {
+                    records += count;
+                    log_recovery(core, shard, &report);
+                }
+            }
+        }
+        tracing::info!(records, "recovered");
+        Ok(topology)
+    }
+
+    /// The next report; an error if a core failed or a stop was asked for.
+    fn next_report(&mut self) -> Result<CoreReport, BootError> {
+        match self.events.recv() {
+            Ok(Event::Core(CoreReport::Failed(error))) => {
+                self.running -= 1;
+                Err(error)
+            }
+            Ok(Event::Core(report)) => Ok(report),
+            Ok(Event::Stop) | Err(_) => Err(BootError::StoppedEarly),
+        }
+    }
+
+    /// Waits for a stop, or for a core that cannot go on.
+    fn until_stop(&mut self) -> Result<(), BootError> {
+        loop {
+            match self.events.recv() {
+                Ok(Event::Stop) | Err(_) => return Ok(()),
+                Ok(Event::Core(CoreReport::Failed(error))) => {
+                    self.running -= 1;
+                    return Err(error);
+                }
+                Ok(Event::Core(CoreReport::Ended)) => self.running -= 1,
+                Ok(Event::Core(_)) => {}
+            }
+        }
+    }
+
+    /// Stops all cores: first everything accepted is answered everywhere, then shards are closed.
+    fn stop(&mut self) -> Result<(), BootError> {
+        tracing::info!("stopping: finishing what was accepted");
+        let (done_in, done) = channel();
+        for orders in &mut self.orders {
+            // A core whose mailbox is gone has ended already.
+            drop(orders.try_send(Order::Drain(done_in.clone())));
+        }
+        drop(done_in);
+        while done.recv().is_ok() {}
+        for orders in &mut self.orders {
+            drop(orders.try_send(Order::Finish));
+        }
+        while self.running > 0 {
+            match self.events.recv() {
+                Ok(Event::Core(CoreReport::Ended)) => self.running -= 1,
+                Ok(Event::Core(CoreReport::Failed(error))) => {
+                    self.running -= 1;
+                    tracing::error!("{error}");
+                }
+                Ok(_) => {}
+                Err(_) => break,
+            }
+        }
+        tracing::info!("stopped: everything that was acknowledged is durable");
+        Ok(())
+    }
+}
+
+/// The port that follows the listening one by `distance`; any free one if that is 0.
+fn port_after(listen: SocketAddr, distance: u32) -> Result<SocketAddr, BootError> {
+    let port = match listen.port() {
+        0 => 0,
+        port => u16::try_from(u32::from(port) + distance)
+            .map_err(|_| BootError::PortRange { address: listen })?,
+    };
+    Ok(SocketAddr::new(listen.ip(), port))
+}
+
+fn watch_signals(signals: &StopSignals, events: &Sender<Event>) {
+    let clock = Clock::real();
+    let mut asked_ns = None;
+    while signals.wait().is_ok() {
+        let now_ns = clock.monotonic_ns();
+        match asked_ns {
+            None => {
+                asked_ns = Some(now_ns);
+                if events.send(Event::Stop).is_err() {
+                    return;
+                }
+            }
+            // A terminal and a supervisor often both signal at once: that is one wish, not two.
+            Some(asked_ns) if now_ns.saturating_sub(asked_ns) < SECOND_SIGNAL_AFTER_NS => {}
+            Some(_) => {
+                tracing::warn!("stopping at once: unacknowledged requests are dropped");
+                std::process::exit(130);
+            }
+        }
+    }
+}
+
+fn spawn_thread(name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), BootError> {
+    let builder = std::thread::Builder::new().name(name.to_owned());
+    builder
+        .spawn(body)
+        .map(drop)
+        .map_err(|error| BootError::Executor {
+            reason: error.to_string(),
+        })
+}
+
+fn log_recovery(core: u16, shard: u16, report: &corelith_store::RecoveryReport) {
+    if report.may_be_stale() {
+        tracing::error!(
+            shard,
+            batches_lost = report.batches_lost,
+            segments_unreadable = report.segments_unreadable,
+            "acknowledged writes of this shard cannot be read: it answers \"may be stale\" until the \
+             node is started with --accept-stale"
+        );
+    }
+    if report.records_damaged > 0 {
+        tracing::error!(
+            shard,
+            records = report.records_damaged,
+            "records are damaged: they are answered with errors"
+        );
+    }
+    tracing::debug!(core, shard, ?report, "shard recovered");
+}
+
+/// The few lines that say where, on what, and how to say hello.
+fn say_hello(
+    options: &Options,
+    volume: &OpenVolume,
+    (topology, core_count): (&Topology, u16),
+    (control, found): (SocketAddr, &Preflight),
+) {
+    let map = topology.answer();
+    let listen = SocketAddr::new(options.listen.ip(), map.shared_port);
+    tracing::info!(
+        "serving namespace {:?} on {listen} ({core_count} cores, ports {:?}), Linux {}",
+        volume.namespace(),
+        map.core_ports,
+        found.kernel_release,
+    );
+    tracing::info!("volume: {}", volume.describe());
+    tracing::info!("metrics and health: http://{control}/metrics, /live, /ready");
+    tracing::info!(
+        "say hello: corelith --host {listen} put alice city=Berlin && corelith --host {listen} get alice"
+    );
+}

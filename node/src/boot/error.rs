@@ -1,0 +1,92 @@
+//! Why a node does not start, or ends.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// What went wrong, with what to do.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BootError {
+    /// No io_uring here.
+    #[error(transparent)]
+    Preflight(#[from] corelith_io::Refusal),
+    /// Listening beyond this machine.
+    #[error(
+        "{address} is not a loopback address: there are no users and no TLS yet, so only local \
+         clients are served"
+    )]
+    NotLoopback {
+        /// What was asked for.
+        address: SocketAddr,
+    },
+    /// The cores' ports end beyond 65535.
+    #[error("the cores' ports after {address} are above 65535: choose a smaller port")]
+    PortRange {
+        /// What was asked for.
+        address: SocketAddr,
+    },
+    /// The control page's address.
+    #[error("the control page cannot listen on {address}: {error}; choose another with --control")]
+    Control {
+        /// What was asked for.
+        address: SocketAddr,
+        /// The system's answer.
+        error: std::io::Error,
+    },
+    /// More cores than CPUs.
+    #[error("--cores {asked}: this process may run on {cpus} CPUs")]
+    TooManyCores {
+        /// Asked for.
+        asked: u16,
+        /// Allowed.
+        cpus: u16,
+    },
+    /// More cores than shards.
+    #[error(
+        "--cores {asked}: the volume has {shard_count} shards and each belongs to one core; more \
+         cores need a volume formatted with more shards"
+    )]
+    MoreCoresThanShards {
+        /// Asked for.
+        asked: u16,
+        /// Of the volume.
+        shard_count: u16,
+    },
+    /// The data folder.
+    #[error("{path}: {error}")]
+    Folder {
+        /// The folder or file.
+        path: PathBuf,
+        /// The system's answer.
+        error: std::io::Error,
+    },
+    /// A device.
+    #[error(transparent)]
+    Open(#[from] corelith_io::OpenError),
+    /// The volume.
+    #[error(transparent)]
+    Volume(#[from] corelith_store::volume::VolumeError),
+    /// A shard.
+    #[error(transparent)]
+    Shard(#[from] corelith_store::OpenError),
+    /// A ring.
+    #[error(transparent)]
+    Ring(#[from] corelith_io::RingError),
+    /// Memory for buffers.
+    #[error(transparent)]
+    Buffers(#[from] corelith_io::BufferError),
+    /// A listening socket.
+    #[error("{0}; choose another address with --listen")]
+    Listen(#[from] corelith_io::ListenError),
+    /// A thread or its executor.
+    #[error("a core could not be started: {reason}")]
+    Executor {
+        /// What the system said.
+        reason: String,
+    },
+    /// Signals.
+    #[error("signals cannot be blocked: {0}")]
+    Signals(nix::Error),
+    /// A stop before serving began.
+    #[error("stopped before the node was ready")]
+    StoppedEarly,
+}

@@ -1,0 +1,367 @@
+//! A connection: bytes in, requests to their owners, answers out in the order in which they come up.
+//!
+//! Two tasks serve it: one reads and hands requests on, one sends what is in the outbox. A connection
+//! is read only while it has few enough requests unanswered and little enough to send, so a slow
+//! client costs no more than its bounds. A stream that is no sequence of frames gets one last answer
+//! and is closed.
+
+mod greet;
+
+use std::cell::Cell;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::task::Poll;
+
+use corelith_io::{Received, Stream};
+use corelith_wire::{FrameHeader, MessageKind, Refusal, Request, Status};
+
+use crate::core::Core;
+use crate::frames::{FrameAssembler, body_of};
+use crate::hop::Hop;
+use crate::limits::{CONNECTIONS_PER_CORE_MAX, IN_FLIGHT_PER_CONNECTION_MAX};
+use crate::operation::{self, Context, Reply};
+use crate::outbox::Outbox;
+use crate::refusal::busy;
+use crate::topology::NAMESPACE;
+
+/// Number of a connection on its core; never used twice, so a late answer meets nobody else.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct ConnectionKey(u64);
+
+impl ConnectionKey {
+    pub(crate) const fn new(number: u64) -> Self {
+        Self(number)
+    }
+}
+
+/// One client's connection.
+pub(crate) struct Connection {
+    key: ConnectionKey,
+    stream: Stream,
+    outbox: Outbox,
+    in_flight: Cell<u32>,
+    greeted: Cell<bool>,
+}
+
+impl Connection {
+    /// True while answers wait to be sent.
+    pub(crate) fn has_answers(&self) -> bool {
+        !self.outbox.is_empty()
+    }
+
+    /// Reads no more, and ends when the answers have been sent.
+    pub(crate) fn close(&self) {
+        self.outbox.close();
+    }
+
+    /// The next bytes; `None` when there are none to come or none are wanted any more.
+    async fn receive(&self) -> Option<Received> {
+        std::future::poll_fn(|context| {
+            if self.outbox.is_closed() {
+                return Poll::Ready(None);
+            }
+            let full = self.in_flight.get() >= IN_FLIGHT_PER_CONNECTION_MAX;
+            if full || !self.outbox.has_room() {
+                self.outbox.wait_for_room(context.waker());
+                return Poll::Pending;
+            }
+            self.outbox.wait_for_end(context.waker());
+            match self.stream.poll_receive(context) {
+                Poll::Ready(Ok(received)) => Poll::Ready(received),
+                Poll::Ready(Err(error)) => {
+                    tracing::debug!(%error, "a connection broke");
+                    Poll::Ready(None)
+                }
+                Poll::Pending => Poll::Pending,
+            }
+        })
+        .await
+    }
+
+    /// Waits until every request has been answered.
+    async fn until_answered(&self) {
+        std::future::poll_fn(|context| {
+            if self.in_flight.get() == 0 {
+                return Poll::Ready(());
+            }
+            self.outbox.wait_for_room(context.waker());
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+/// Serves a new connection on this core.
+pub(crate) fn spawn(core: &Rc<Core>, socket: OwnedFd) {
+    if core.stopping.get() || core.connections.borrow().len() >= CONNECTIONS_PER_CORE_MAX {
+        // Dropping the socket closes it: the client sees a refused connection.
+        tracing::warn!(
+            core = core.number,
+            "a connection was refused: this core has as many as it takes, or is stopping"
+        );
+        return;
+    }
+    let stream = match Stream::adopt(&core.ring, socket) {
+        Ok(stream) => stream,
+        Err(error) => {
+            tracing::warn!(%error, "a connection could not be served");
+            return;
+        }
+    };
+    let key = core.next_connection_key();
+    let connection = Rc::new(Connection {
+        key,
+        stream,
+        outbox: Outbox::default(),
+        in_flight: Cell::new(0),
+        greeted: Cell::new(false),
+    });
+    core.connections
+        .borrow_mut()
+        .insert(key, Rc::clone(&connection));
+    core.connection_opened();
+    let core = Rc::clone(core);
+    glommio::spawn_local(async move {
+        let sender = glommio::spawn_local(send_all(Rc::clone(&core), Rc::clone(&connection)));
+        read_all(&core, &connection).await;
+        connection.until_answered().await;
+        connection.outbox.close();
+        sender.await;
+        core.connections.borrow_mut().remove(&key);
+        core.connection_closed();
+    })
+    .detach();
+}
+
+/// Sends what is in the outbox until it is closed and empty.
+async fn send_all(core: Rc<Core>, connection: Rc<Connection>) {
+    let mut spare = core.spare();
+    while let Some(bytes) = connection.outbox.next(spare).await {
+        let length = bytes.len();
+        let (buffer, result) = connection.stream.send(bytes, 0..length).await;
+        spare = buffer.into_bytes().unwrap_or_default();
+        spare.clear();
+        spare.shrink_to(crate::limits::OUTBOX_BYTES_MAX);
+        if let Err(error) = result {
+            tracing::debug!(%error, "answers could not be sent");
+            connection.outbox.abandon();
+            return;
+        }
+        let sent = core.metrics.sent_bytes.get();
+        core.metrics
+            .sent_bytes
+            .set(sent + u64::try_from(length).unwrap_or(0));
+    }
+    // The peer sees the end after the last answer; a failure means that it is gone already.
+    drop(connection.stream.shutdown().await);
+}
+
+async fn read_all(core: &Rc<Core>, connection: &Rc<Connection>) {
+    let mut assembler = FrameAssembler::default();
+    while let Some(received) = connection.receive().await {
+        let arrived_ns = core.clock.monotonic_ns();
+        let metrics = &core.metrics;
+        let length = u64::try_from(received.len()).unwrap_or(0);
+        metrics
+            .received_bytes
+            .set(metrics.received_bytes.get() + length);
+        let fed = assembler.feed(&received, |header, frame| {
+            dispatch(core, connection, (header, frame), arrived_ns);
+        });
+        if let Err(error) = fed {
+            metrics.broken_streams.set(metrics.broken_streams.get() + 1);
+            let text = error.to_string();
+            let refusal = Refusal::new(Status::Malformed).explained(&text);
+            say_goodbye(core, connection, &refusal);
+            return;
+        }
+    }
+}
+
+/// The last answer on a connection, to no request in particular.
+fn say_goodbye(core: &Core, connection: &Connection, refusal: &Refusal<'_>) {
+    connection.outbox.append(|out| {
+        let written = core.encoder.borrow_mut().connection_refusal(out, refusal);
+        if let Err(error) = written {
+            tracing::error!(%error, "a refusal could not be encoded");
+        }
+    });
+}
+
+/// Takes one whole frame to whoever answers it.
+fn dispatch(
+    core: &Rc<Core>,
+    connection: &Rc<Connection>,
+    (header, frame): (&FrameHeader, &[u8]),
+    arrived_ns: u64,
+) {
+    let metrics = &core.metrics;
+    metrics.requests.set(metrics.requests.get() + 1);
+    let refuse = |refusal: &Refusal<'_>| {
+        connection.outbox.append(|out| {
+            let mut encoder = core.encoder.borrow_mut();
+            reply(&mut encoder, out, header).refuse(refusal);
+        });
+    };
+    if connection.outbox.is_closed() {
+        return;
+    }
+    match header.kind() {
+        Some(MessageKind::Hello) => return greet::hello(core, connection, header, frame),
+        _ if !connection.greeted.get() => return greet::refuse_stranger(core, connection),
+        Some(MessageKind::Topology | MessageKind::Ping | MessageKind::Statistics) => {
+            return greet::about_node(core, connection, header, frame);
+        }
+        _ => {}
+    }
+    let Some(partition) = header.partition().filter(|_| !header.is_answer()) else {
+        // No record request, or one without a partition: decoding says what is wrong with it.
+        let error = Request::decode(header, body_of(frame)).err();
+        return refuse(&Refusal::new(
+            error.map_or(Status::Unsupported, |error| error.status()),
+        ));
+    };
+    if header.namespace() != NAMESPACE {
+        return refuse(&Refusal::new(Status::UnknownNamespace));
+    }
+    if core.stopping.get() {
+        return refuse(&Refusal::new(Status::Stopping));
+    }
+    if connection.in_flight.get() >= IN_FLIGHT_PER_CONNECTION_MAX {
+        metrics.refused_busy.set(metrics.refused_busy.get() + 1);
+        return refuse(&busy());
+    }
+    connection.in_flight.set(connection.in_flight.get() + 1);
+    core.took_on();
+    let owner = core.topology.core_of(partition);
+    let bytes = core.copy_of(frame);
+    if owner == core.number {
+        run_here(core, connection, bytes, arrived_ns);
+    } else {
+        hand_over(core, connection, owner, (header, bytes, arrived_ns));
+    }
+}
+
+fn reply<'a>(
+    encoder: &'a mut corelith_wire::FrameEncoder,
+    out: &'a mut Vec<u8>,
+    header: &FrameHeader,
+) -> Reply<'a> {
+    Reply {
+        encoder,
+        out,
+        request_id: header.request_id(),
+        kind_number: header.kind_number(),
+    }
+}
+
+/// Runs a request on this core, for a connection of this core.
+fn run_here(core: &Rc<Core>, connection: &Rc<Connection>, frame: Vec<u8>, arrived_ns: u64) {
+    let (core, connection) = (Rc::clone(core), Rc::clone(connection));
+    glommio::spawn_local(async move {
+        let outcome = run(&core, &frame, arrived_ns).await;
+        connection
+            .outbox
+            .append(|out| write(&core, &frame, &outcome, out));
+        finish(&core, &connection, arrived_ns);
+        core.recycle(frame);
+    })
+    .detach();
+}
+
+/// Sends a request to its owner.
+fn hand_over(
+    core: &Rc<Core>,
+    connection: &Rc<Connection>,
+    owner: u16,
+    (header, frame, arrived_ns): (&FrameHeader, Vec<u8>, u64),
+) {
+    let hop = Hop {
+        connection: connection.key,
+        arrived_ns,
+        frame,
+        answer: core.spare(),
+    };
+    let metrics = &core.metrics;
+    let peer = core.peers.get(usize::from(owner)).and_then(Option::as_ref);
+    let sent = match peer {
+        Some(peer) => peer.send(Box::new(hop)).is_ok(),
+        None => false,
+    };
+    if sent {
+        metrics
+            .requests_to_other_cores
+            .set(metrics.requests_to_other_cores.get() + 1);
+        return;
+    }
+    metrics.refused_busy.set(metrics.refused_busy.get() + 1);
+    connection.outbox.append(|out| {
+        let mut encoder = core.encoder.borrow_mut();
+        reply(&mut encoder, out, header).refuse(&busy());
+    });
+    finish(core, connection, arrived_ns);
+}
+
+/// Runs a request on this core that arrived at another one, and sends the answer back there.
+pub(crate) fn run_for(core: &Rc<Core>, from: u16, mut hop: Box<Hop>) {
+    let metrics = &core.metrics;
+    metrics
+        .requests_from_other_cores
+        .set(metrics.requests_from_other_cores.get() + 1);
+    core.took_on();
+    let core = Rc::clone(core);
+    glommio::spawn_local(async move {
+        let outcome = run(&core, &hop.frame, hop.arrived_ns).await;
+        let Hop { frame, answer, .. } = &mut *hop;
+        write(&core, frame, &outcome, answer);
+        if let Some(Some(peer)) = core.peers.get(usize::from(from)) {
+            peer.answer(hop);
+        }
+        core.answered();
+    })
+    .detach();
+}
+
+/// Puts an answer that came back from another core into its connection's outbox.
+pub(crate) fn deliver(core: &Rc<Core>, hop: Hop) {
+    let connection = core.connections.borrow().get(&hop.connection).cloned();
+    match connection {
+        Some(connection) => {
+            connection
+                .outbox
+                .append(|out| out.extend_from_slice(&hop.answer));
+            finish(core, &connection, hop.arrived_ns);
+        }
+        None => core.answered(),
+    }
+    core.recycle(hop.frame);
+    core.recycle(hop.answer);
+}
+
+async fn run(core: &Core, frame: &[u8], arrived_ns: u64) -> operation::Outcome {
+    let context = Context {
+        shards: &core.shards,
+        metrics: &core.metrics,
+        now_ns: core.clock.monotonic_ns(),
+        arrived_ns,
+    };
+    operation::run(&context, frame).await
+}
+
+/// Writes an outcome as the answer to the request in `frame`.
+fn write(core: &Core, frame: &[u8], outcome: &operation::Outcome, out: &mut Vec<u8>) {
+    if let Ok(Some(header)) = FrameHeader::parse(frame) {
+        outcome.write(&mut reply(&mut core.encoder.borrow_mut(), out, &header));
+    }
+}
+
+/// A request of this connection has its answer in the outbox.
+fn finish(core: &Core, connection: &Connection, arrived_ns: u64) {
+    core.metrics
+        .took(core.clock.monotonic_ns().saturating_sub(arrived_ns));
+    connection
+        .in_flight
+        .set(connection.in_flight.get().saturating_sub(1));
+    connection.outbox.made_room();
+    core.answered();
+}

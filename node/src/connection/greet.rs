@@ -1,0 +1,117 @@
+//! Requests that are about the node and not about records: hello, map, ping, counters.
+
+use std::rc::Rc;
+
+use corelith_wire::{
+    Access, Answer, Features, FrameHeader, HelloAnswer, HelloRequest, ProtocolVersion, Refusal,
+    Request, Status, limits::PAYLOAD_LENGTH_BYTES_MAX,
+};
+
+use super::{Connection, reply, say_goodbye};
+use crate::core::Core;
+use crate::frames::body_of;
+use crate::limits::IN_FLIGHT_PER_CONNECTION_MAX;
+use crate::topology::Topology;
+
+/// Answers a hello, or says why there is no agreement and closes.
+pub(super) fn hello(
+    core: &Rc<Core>,
+    connection: &Rc<Connection>,
+    header: &FrameHeader,
+    frame: &[u8],
+) {
+    let agreed = match Request::decode(header, body_of(frame)) {
+        Ok(Request::Hello(hello)) => agree(&hello),
+        Ok(_) => Err(Refusal::new(Status::Malformed)),
+        Err(error) => Err(Refusal::new(error.status())),
+    };
+    connection.outbox.append(|out| {
+        let mut encoder = core.encoder.borrow_mut();
+        let mut reply = reply(&mut encoder, out, header);
+        match &agreed {
+            Ok(version) => reply.answer(&Answer::Hello(Box::new(answer_of(core, *version)))),
+            Err(refusal) => reply.refuse(refusal),
+        }
+    });
+    match agreed {
+        Ok(_) => connection.greeted.set(true),
+        Err(_) => connection.outbox.close(),
+    }
+}
+
+/// A first frame that is no hello gets its answer, and the connection ends.
+pub(super) fn refuse_stranger(core: &Rc<Core>, connection: &Rc<Connection>) {
+    let refusal =
+        Refusal::new(Status::HelloExpected).explained("the first frame of a connection is a hello");
+    say_goodbye(core, connection, &refusal);
+    connection.outbox.close();
+}
+
+/// Answers a request about the node.
+pub(super) fn about_node(
+    core: &Rc<Core>,
+    connection: &Rc<Connection>,
+    header: &FrameHeader,
+    frame: &[u8],
+) {
+    connection.outbox.append(|out| {
+        let mut encoder = core.encoder.borrow_mut();
+        let mut reply = reply(&mut encoder, out, header);
+        match Request::decode(header, body_of(frame)) {
+            Ok(Request::Topology) => {
+                reply.answer(&Answer::Topology(Box::new(core.topology.answer())));
+            }
+            Ok(Request::Ping) => {
+                reply.answer(&Answer::Pong {
+                    map_generation: Topology::generation(),
+                });
+            }
+            Ok(Request::Statistics(statistics)) => {
+                // Each core answers for itself; a client that wants the node asks every core.
+                let page = crate::metrics::render(&[core.snapshot()], statistics.prefix);
+                reply.answer(&Answer::Statistics(&page));
+            }
+            Ok(_) => reply.refuse(&Refusal::new(Status::Unsupported)),
+            Err(error) => reply.refuse(&Refusal::new(error.status())),
+        }
+    });
+}
+
+fn agree(hello: &HelloRequest<'_>) -> Result<ProtocolVersion, Refusal<'static>> {
+    let version =
+        ProtocolVersion::agree(hello.version_min, hello.version_max).ok_or_else(|| {
+            Refusal::new(Status::Incompatible)
+                .disagreement(
+                    ProtocolVersion::NEWEST.number().into(),
+                    hello.version_max.into(),
+                )
+                .explained("no version of the protocol is known to both sides")
+        })?;
+    match hello.features.access(&Features::KNOWN) {
+        Ok(Access::ReadWrite | Access::ReadOnly) => Ok(version),
+        Err(unknown) => Err(Refusal::new(Status::Incompatible)
+            .disagreement(unknown.known, unknown.unknown)
+            .explained("the client needs a feature that this node does not have")),
+    }
+}
+
+fn answer_of(core: &Core, version: ProtocolVersion) -> HelloAnswer {
+    let record_bytes_max = core
+        .shards
+        .iter()
+        .map(corelith_store::Shard::record_bytes_max)
+        .min()
+        .unwrap_or(0);
+    HelloAnswer {
+        version: version.number(),
+        features: Features::KNOWN,
+        payload_length_bytes_max: PAYLOAD_LENGTH_BYTES_MAX,
+        in_flight_max: IN_FLIGHT_PER_CONNECTION_MAX,
+        record_length_bytes_max: u32::try_from(record_bytes_max).unwrap_or(u32::MAX),
+        node_id: core.topology.node_id(),
+        map_generation: Topology::generation(),
+        core: core.number,
+        server_name: concat!("corelithd ", env!("CARGO_PKG_VERSION")).to_owned(),
+        namespaces: core.topology.namespaces(false),
+    }
+}

@@ -1,0 +1,169 @@
+//! The control page: /metrics, /live and /ready over HTTP, on a thread of its own.
+//!
+//! It shares nothing with the cores: it asks each by mailbox and waits for the answers. A core that
+//! does not answer in time makes the page an error, never a stall of the node.
+
+use std::cell::RefCell;
+use std::convert::Infallible;
+use std::net::TcpListener;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use corelith_io::MailboxSender;
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+
+use crate::core::Order;
+use crate::limits::CONTROL_CONNECTIONS_MAX;
+use crate::metrics::{CoreSnapshot, render};
+
+/// How long a core may take to say what it has counted.
+const CORE_ANSWER: Duration = Duration::from_secs(2);
+
+/// Where the node is in its life.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum NodeState {
+    /// Shards are being recovered.
+    Loading,
+    /// Requests are served.
+    Serving,
+    /// No new work is taken.
+    Stopping,
+}
+
+/// The node's state, set by the main thread and read by the page.
+#[derive(Clone, Default)]
+pub(crate) struct StateCell(Arc<AtomicU8>);
+
+impl StateCell {
+    pub(crate) fn set(&self, state: NodeState) {
+        let number = match state {
+            NodeState::Loading => 0,
+            NodeState::Serving => 1,
+            NodeState::Stopping => 2,
+        };
+        self.0.store(number, Ordering::Release);
+    }
+
+    fn get(&self) -> NodeState {
+        match self.0.load(Ordering::Acquire) {
+            0 => NodeState::Loading,
+            1 => NodeState::Serving,
+            _ => NodeState::Stopping,
+        }
+    }
+}
+
+type Cores = Rc<RefCell<Vec<MailboxSender<Order>>>>;
+
+/// Serves the page until the process ends.
+pub(crate) fn serve(listener: TcpListener, state: &StateCell, cores: Vec<MailboxSender<Order>>) {
+    let served = listener.set_nonblocking(true).and_then(|()| {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let local = tokio::task::LocalSet::new();
+        local.block_on(
+            &runtime,
+            accept(listener, state.clone(), Rc::new(RefCell::new(cores))),
+        )
+    });
+    if let Err(error) = served {
+        tracing::error!(%error, "the control page ended; the node goes on without it");
+    }
+}
+
+async fn accept(listener: TcpListener, state: StateCell, cores: Cores) -> std::io::Result<()> {
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let places = Arc::new(tokio::sync::Semaphore::new(CONTROL_CONNECTIONS_MAX));
+    loop {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+            return Ok(());
+        };
+        let Ok((socket, _)) = listener.accept().await else {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            continue;
+        };
+        let (state, cores) = (state.clone(), Rc::clone(&cores));
+        tokio::task::spawn_local(async move {
+            let service = service_fn(|request| answer(request, state.clone(), Rc::clone(&cores)));
+            let connection = http1::Builder::new()
+                .timer(hyper_util::rt::TokioTimer::new())
+                .header_read_timeout(Duration::from_secs(5))
+                .serve_connection(TokioIo::new(socket), service);
+            // A client that breaks off concerns nobody.
+            drop(connection.await);
+            drop(place);
+        });
+    }
+}
+
+async fn answer(
+    request: Request<Incoming>,
+    state: StateCell,
+    cores: Cores,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    if request.method() != Method::GET && request.method() != Method::HEAD {
+        return Ok(text(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "only GET\n".to_owned(),
+        ));
+    }
+    let response = match request.uri().path() {
+        "/live" => text(StatusCode::OK, "live\n".to_owned()),
+        "/ready" => match state.get() {
+            NodeState::Loading => text(StatusCode::SERVICE_UNAVAILABLE, "loading\n".to_owned()),
+            NodeState::Serving => text(StatusCode::OK, "serving\n".to_owned()),
+            NodeState::Stopping => text(StatusCode::SERVICE_UNAVAILABLE, "stopping\n".to_owned()),
+        },
+        "/metrics" if state.get() == NodeState::Serving => match collect(&cores).await {
+            Some(snapshots) => text(StatusCode::OK, render(&snapshots, "")),
+            None => text(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "a core did not answer within two seconds\n".to_owned(),
+            ),
+        },
+        "/metrics" => text(StatusCode::SERVICE_UNAVAILABLE, "not serving\n".to_owned()),
+        _ => text(
+            StatusCode::NOT_FOUND,
+            "there are /metrics, /live and /ready\n".to_owned(),
+        ),
+    };
+    Ok(response)
+}
+
+/// Asks every core; `None` if one does not answer in time.
+async fn collect(cores: &Cores) -> Option<Vec<CoreSnapshot>> {
+    let mut waiting = Vec::new();
+    for core in cores.borrow_mut().iter_mut() {
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        core.try_send(Order::Report(sender)).ok()?;
+        waiting.push(receiver);
+    }
+    let mut snapshots = Vec::new();
+    for receiver in waiting {
+        snapshots.push(
+            tokio::time::timeout(CORE_ANSWER, receiver)
+                .await
+                .ok()?
+                .ok()?,
+        );
+    }
+    Some(snapshots)
+}
+
+fn text(status: StatusCode, body: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    response.headers_mut().insert(
+        "content-type",
+        hyper::header::HeaderValue::from_static("text/plain; version=0.0.4"),
+    );
+    response
+}

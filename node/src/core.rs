@@ -1,0 +1,141 @@
+//! One core: an executor pinned to a CPU, with a ring, devices, shards and connections of its own.
+//!
+//! Start: ring, listener, port reported to `boot`; the node's map comes back; shards are recovered;
+//! serving begins. Stop, in two steps that `boot` orders: first no new work is taken and what was
+//! accepted is answered, on all cores; only then are shards closed, because until then another core
+//! may still hand work over.
+
+mod orders;
+mod serve;
+mod start;
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use corelith_io::{Clock, Ring};
+use corelith_wire::FrameEncoder;
+
+pub(crate) use orders::Order;
+pub(crate) use start::{CorePlan, CoreReport, PeerLinks, start};
+
+use crate::connection::{Connection, ConnectionKey};
+use crate::hop::Peer;
+use crate::limits::{SPARE_VECTOR_BYTES_MAX, SPARE_VECTORS_MAX};
+use crate::metrics::{CoreMetrics, CoreSnapshot};
+use crate::operation::Shards;
+use crate::topology::Topology;
+
+/// Everything of one core that its tasks share. It never leaves the core.
+pub(crate) struct Core {
+    pub(crate) number: u16,
+    pub(crate) topology: Topology,
+    pub(crate) ring: Ring,
+    pub(crate) clock: Clock,
+    pub(crate) shards: Shards,
+    pub(crate) metrics: CoreMetrics,
+    pub(crate) encoder: RefCell<FrameEncoder>,
+    /// By core number; `None` for this one.
+    pub(crate) peers: Vec<Option<Peer>>,
+    pub(crate) connections: RefCell<HashMap<ConnectionKey, Rc<Connection>>>,
+    next_connection: Cell<u64>,
+    /// Connections of every core, for the acceptor's choice.
+    loads: Arc<Vec<AtomicUsize>>,
+    pub(crate) stopping: Cell<bool>,
+    /// Requests that this core has not answered yet, its own and other cores'.
+    pub(crate) unanswered: Cell<usize>,
+    spares: RefCell<Vec<Vec<u8>>>,
+}
+
+impl Core {
+    /// A vector with the frame's bytes: from the spares, so that the request path does not allocate.
+    pub(crate) fn copy_of(&self, bytes: &[u8]) -> Vec<u8> {
+        let mut copy = self.spare();
+        copy.extend_from_slice(bytes);
+        copy
+    }
+
+    /// An empty vector.
+    pub(crate) fn spare(&self) -> Vec<u8> {
+        self.spares.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// Takes a vector back.
+    pub(crate) fn recycle(&self, mut vector: Vec<u8>) {
+        let mut spares = self.spares.borrow_mut();
+        if spares.len() < SPARE_VECTORS_MAX
+            && vector.capacity() <= SPARE_VECTOR_BYTES_MAX
+            && vector.capacity() > 0
+        {
+            vector.clear();
+            spares.push(vector);
+        }
+    }
+
+    /// The key of a new connection; never used twice.
+    pub(crate) fn next_connection_key(&self) -> ConnectionKey {
+        let number = self.next_connection.get();
+        self.next_connection.set(number + 1);
+        ConnectionKey::new(number)
+    }
+
+    /// Notes that this core has one connection more.
+    pub(crate) fn connection_opened(&self) {
+        self.metrics
+            .connections
+            .set(self.metrics.connections.get() + 1);
+        self.metrics
+            .connections_accepted
+            .set(self.metrics.connections_accepted.get() + 1);
+        if let Some(load) = self.loads.get(usize::from(self.number)) {
+            load.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Notes that it has one less.
+    pub(crate) fn connection_closed(&self) {
+        self.metrics
+            .connections
+            .set(self.metrics.connections.get().saturating_sub(1));
+        if let Some(load) = self.loads.get(usize::from(self.number)) {
+            load.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// The core with the fewest connections.
+    fn least_loaded(&self) -> u16 {
+        let least = self
+            .loads
+            .iter()
+            .enumerate()
+            .min_by_key(|(_, load)| load.load(Ordering::Relaxed));
+        least
+            .and_then(|(core, _)| u16::try_from(core).ok())
+            .unwrap_or(self.number)
+    }
+
+    /// What this core has counted.
+    pub(crate) fn snapshot(&self) -> CoreSnapshot {
+        let mut snapshot = self.metrics.snapshot(self.number);
+        snapshot.ring = self.ring.statistics();
+        snapshot.buffers = Some(self.ring.pool().statistics());
+        snapshot.shards = self
+            .shards
+            .iter()
+            .map(|shard| (shard.number(), shard.statistics()))
+            .collect();
+        snapshot
+    }
+
+    /// One request more that is not answered.
+    pub(crate) fn took_on(&self) {
+        self.unanswered.set(self.unanswered.get() + 1);
+    }
+
+    /// One less.
+    pub(crate) fn answered(&self) {
+        self.unanswered.set(self.unanswered.get().saturating_sub(1));
+    }
+}

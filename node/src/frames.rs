@@ -1,0 +1,157 @@
+//! Frames out of a byte stream: whole frames are handed on where they lie in the receive buffer, parts
+//! wait in memory of their own that is as large as their header, once accepted, says.
+
+use corelith_wire::{FrameError, FrameHeader, HEADER_LENGTH_BYTES};
+
+/// Bytes of a header.
+const HEADER: usize = 32;
+const _: () = assert!(HEADER_LENGTH_BYTES == 32);
+
+/// The part of a frame that has arrived.
+#[derive(Default)]
+pub(crate) struct FrameAssembler {
+    partial: Vec<u8>,
+}
+
+impl FrameAssembler {
+    /// Takes the next bytes of the stream and hands each whole frame (header and body together) to
+    /// `on_frame`.
+    ///
+    /// # Errors
+    /// A [`FrameError`]: the stream cannot be understood any more.
+    pub(crate) fn feed(
+        &mut self,
+        mut input: &[u8],
+        mut on_frame: impl FnMut(&FrameHeader, &[u8]),
+    ) -> Result<(), FrameError> {
+        while !input.is_empty() {
+            if self.partial.is_empty() {
+                input = whole_frames(input, &mut on_frame)?;
+                self.keep(input)?;
+                return Ok(());
+            }
+            let wanted = self.wanted()?;
+            let missing = wanted.saturating_sub(self.partial.len()).min(input.len());
+            let (now, later) = input.split_at_checked(missing).unwrap_or((input, &[]));
+            self.partial.extend_from_slice(now);
+            input = later;
+            if let Some(header) = FrameHeader::parse(&self.partial)?
+                && self.partial.len() >= frame_length(&header)
+            {
+                on_frame(&header, &self.partial);
+                self.release();
+            }
+        }
+        Ok(())
+    }
+
+    /// Bytes that wait for the rest of their frame.
+    #[cfg(test)]
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        self.partial.len()
+    }
+
+    fn keep(&mut self, rest: &[u8]) -> Result<(), FrameError> {
+        if rest.is_empty() {
+            return Ok(());
+        }
+        let header = FrameHeader::parse(rest)?;
+        self.partial
+            .reserve_exact(header.map_or(HEADER, |header| frame_length(&header)));
+        self.partial.extend_from_slice(rest);
+        Ok(())
+    }
+
+    /// How long the partial frame must be before it tells more.
+    fn wanted(&mut self) -> Result<usize, FrameError> {
+        let wanted =
+            FrameHeader::parse(&self.partial)?.map_or(HEADER, |header| frame_length(&header));
+        self.partial
+            .reserve_exact(wanted.saturating_sub(self.partial.len()));
+        Ok(wanted)
+    }
+
+    /// Empties the partial frame; memory of a large one is given back.
+    fn release(&mut self) {
+        self.partial.clear();
+        self.partial.shrink_to(4096);
+    }
+}
+
+/// Hands on every whole frame at the start of `input`, and returns the rest.
+fn whole_frames<'a>(
+    mut input: &'a [u8],
+    on_frame: &mut impl FnMut(&FrameHeader, &[u8]),
+) -> Result<&'a [u8], FrameError> {
+    while let Some(header) = FrameHeader::parse(input)? {
+        let Some((frame, rest)) = input.split_at_checked(frame_length(&header)) else {
+            break;
+        };
+        on_frame(&header, frame);
+        input = rest;
+    }
+    Ok(input)
+}
+
+/// Header and body, in bytes.
+pub(crate) fn frame_length(header: &FrameHeader) -> usize {
+    HEADER + usize::try_from(header.body_length_bytes()).unwrap_or(usize::MAX - HEADER)
+}
+
+/// The body of a whole frame.
+pub(crate) fn body_of(frame: &[u8]) -> &[u8] {
+    frame.get(HEADER..).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use corelith_wire::{FrameEncoder, Request, RequestEnvelope, RequestId, StatisticsRequest};
+
+    use super::*;
+
+    fn stream_of(count: u64) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut encoder = FrameEncoder::new();
+        for number in 0..count {
+            let envelope = RequestEnvelope {
+                request_id: RequestId::new(number),
+                namespace: None,
+                deadline_ms: 0,
+            };
+            let prefix = "x".repeat(usize::try_from(number % 200).unwrap());
+            let request = Request::Statistics(StatisticsRequest { prefix: &prefix });
+            encoder.request(&mut bytes, &envelope, &request).unwrap();
+        }
+        bytes
+    }
+
+    #[test]
+    fn frames_survive_every_way_of_cutting_the_stream() {
+        let bytes = stream_of(40);
+        for piece in [1, 2, 7, 31, 32, 33, 64, 100, 1000, bytes.len()] {
+            let mut assembler = FrameAssembler::default();
+            let mut seen = Vec::new();
+            for part in bytes.chunks(piece) {
+                assembler
+                    .feed(part, |header, frame| {
+                        assert_eq!(frame.len(), frame_length(header));
+                        assert!(Request::decode(header, body_of(frame)).is_ok());
+                        seen.push(header.request_id().get());
+                    })
+                    .unwrap();
+            }
+            assert_eq!(seen, (0..40).collect::<Vec<_>>(), "pieces of {piece}");
+            assert_eq!(assembler.waiting_bytes(), 0);
+        }
+    }
+
+    #[test]
+    fn foreign_bytes_are_an_error_at_once() {
+        let mut assembler = FrameAssembler::default();
+        assert!(
+            assembler
+                .feed(b"GET / HTTP/1.1\r\n", |_, _| panic!("no frame"))
+                .is_err()
+        );
+    }
+}

@@ -1,0 +1,92 @@
+//! Hops: a request that arrived at the wrong core travels to its owner and back in one envelope.
+//!
+//! Each ordered pair of cores has two mailboxes: requests one way, the same envelopes with their
+//! answers the other. A core has at most as many envelopes out as either holds, so a reply always
+//! finds its place, and two full cores never wait for each other. A client that meets the bound is
+//! told "busy".
+
+use std::cell::{Cell, RefCell};
+use std::os::fd::OwnedFd;
+
+use corelith_io::MailboxSender;
+
+use crate::connection::ConnectionKey;
+use crate::limits::HOPS_PER_PAIR_MAX;
+
+/// A request on its way to its owner, or its answer on the way back.
+pub(crate) struct Hop {
+    /// Whose request it is, on the core where it arrived.
+    pub(crate) connection: ConnectionKey,
+    /// When it arrived, by the monotonic clock, in ns.
+    pub(crate) arrived_ns: u64,
+    /// The frame as it came.
+    pub(crate) frame: Vec<u8>,
+    /// The answer's frame; empty on the way there.
+    pub(crate) answer: Vec<u8>,
+}
+
+/// What a core sends another.
+pub(crate) enum ToCore {
+    /// Work.
+    Request(Box<Hop>),
+    /// A connection to serve.
+    Connection(OwnedFd),
+}
+
+/// One other core, as this one sees it.
+pub(crate) struct Peer {
+    requests: RefCell<MailboxSender<ToCore>>,
+    answers: RefCell<MailboxSender<Box<Hop>>>,
+    out: Cell<usize>,
+}
+
+impl Peer {
+    pub(crate) fn new(requests: MailboxSender<ToCore>, answers: MailboxSender<Box<Hop>>) -> Self {
+        Self {
+            requests: RefCell::new(requests),
+            answers: RefCell::new(answers),
+            out: Cell::new(0),
+        }
+    }
+
+    /// Sends a request to its owner; gives it back if too many are out already.
+    pub(crate) fn send(&self, hop: Box<Hop>) -> Result<(), Box<Hop>> {
+        if self.out.get() >= HOPS_PER_PAIR_MAX {
+            return Err(hop);
+        }
+        match self.requests.borrow_mut().try_send(ToCore::Request(hop)) {
+            Ok(()) => {
+                self.out.set(self.out.get() + 1);
+                Ok(())
+            }
+            Err(ToCore::Request(hop)) => Err(hop),
+            Err(ToCore::Connection(_)) => Ok(()),
+        }
+    }
+
+    /// Gives a new connection to the core; gives it back if its mailbox is full.
+    pub(crate) fn give(&self, socket: OwnedFd) -> Result<(), OwnedFd> {
+        match self
+            .requests
+            .borrow_mut()
+            .try_send(ToCore::Connection(socket))
+        {
+            Ok(()) | Err(ToCore::Request(_)) => Ok(()),
+            Err(ToCore::Connection(socket)) => Err(socket),
+        }
+    }
+
+    /// Sends an envelope back to the core that it came from.
+    pub(crate) fn answer(&self, hop: Box<Hop>) {
+        let sent = self.answers.borrow_mut().try_send(hop);
+        assert!(
+            sent.is_ok(),
+            "a reply has its place reserved by the request's credit"
+        );
+    }
+
+    /// An envelope came back.
+    pub(crate) fn returned(&self) {
+        self.out.set(self.out.get().saturating_sub(1));
+    }
+}

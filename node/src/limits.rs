@@ -1,0 +1,39 @@
+//! Every bound of the node, with what it follows from.
+
+use std::time::Duration;
+
+/// Requests of one connection that may be unanswered. A client at this depth over a network of 1 ms
+/// keeps a core busy; more would only lengthen its queue.
+pub(crate) const IN_FLIGHT_PER_CONNECTION_MAX: u32 = 1024;
+/// Connections of one core. With what each holds at rest (about 10 KiB) they take 40 MiB.
+pub(crate) const CONNECTIONS_PER_CORE_MAX: usize = 4096;
+/// Answers that wait to be sent on one connection, in bytes: past it no more of its requests are read.
+pub(crate) const OUTBOX_BYTES_MAX: usize = 1 << 20;
+/// Requests that one core may have handed to another and not got back: the size of both mailboxes of
+/// the pair, so that a reply always has its place and two full cores never wait for each other.
+pub(crate) const HOPS_PER_PAIR_MAX: usize = 1024;
+/// Connections and orders that may wait in a core's mailbox from the control thread and the acceptor.
+pub(crate) const ORDERS_MAX: usize = 1024;
+/// Records of one page of a scan, and bytes of its payload unless the client asks for less.
+pub(crate) const SCAN_PAGE_RECORDS_MAX: usize = 512;
+/// See [`SCAN_PAGE_RECORDS_MAX`].
+pub(crate) const SCAN_PAGE_BYTES_MAX: usize = 1 << 20;
+/// Vectors that a core keeps for reuse, and the largest that it keeps, in bytes.
+pub(crate) const SPARE_VECTORS_MAX: usize = 256;
+/// See [`SPARE_VECTORS_MAX`].
+pub(crate) const SPARE_VECTOR_BYTES_MAX: usize = 64 << 10;
+/// DMA memory of one core, in bytes: 32 MiB in the arena, and up to 256 MiB beyond it under load
+/// (large records, many reads at once). Past that a request is answered "busy".
+pub(crate) const ARENA_BYTES: usize = 32 << 20;
+/// See [`ARENA_BYTES`].
+pub(crate) const DMA_BYTES_MAX: usize = 288 << 20;
+/// Time that a stop waits for clients to take their last answers.
+pub(crate) const STOP_DRAIN: Duration = Duration::from_secs(2);
+/// What a client that met "busy" should wait, in ms.
+pub(crate) const RETRY_AFTER_MS: u32 = 5;
+/// Share of the machine's memory that indexes may take, in percent, until it is configured.
+pub(crate) const INDEX_MEMORY_PERCENT: u64 = 60;
+/// Ports of the control page's connections at once.
+pub(crate) const CONTROL_CONNECTIONS_MAX: usize = 32;
+/// How long after the first signal a second one means "stop at once", in ns.
+pub(crate) const SECOND_SIGNAL_AFTER_NS: u64 = 1_000_000_000;

@@ -1,0 +1,278 @@
+//! Operations: what a request about records does, on the core that owns them. One file each; all of
+//! them take the frame as it came, ask the store, and say what to answer.
+
+mod delete;
+mod get;
+mod put;
+mod scan;
+mod touch;
+
+use corelith_index::{ExpirySeconds, PartitionId};
+use corelith_store::{Current, Shard, Written};
+use corelith_wire::{
+    Answer, FrameEncoder, FrameHeader, LastUpdateMs, RecordMetadata, Refusal, Request, RequestId,
+    Status, Ttl,
+};
+
+use crate::frames::body_of;
+use crate::metrics::{CoreMetrics, OperationKind};
+use crate::refusal::Rejection;
+
+/// What an operation works with.
+pub(crate) struct Context<'a> {
+    /// The shards of this core.
+    pub(crate) shards: &'a Shards,
+    /// This core's counters.
+    pub(crate) metrics: &'a CoreMetrics,
+    /// The monotonic clock now, in ns.
+    pub(crate) now_ns: u64,
+    /// When the request arrived, by the same clock.
+    pub(crate) arrived_ns: u64,
+}
+
+/// The shards that a core owns, by number.
+pub(crate) struct Shards {
+    shard_count: u16,
+    by_number: Vec<Option<Shard>>,
+}
+
+impl Shards {
+    pub(crate) fn new(shard_count: u16, owned: Vec<(u16, Shard)>) -> Self {
+        let mut by_number: Vec<Option<Shard>> = std::iter::repeat_with(|| None)
+            .take(usize::from(shard_count))
+            .collect();
+        for (number, shard) in owned {
+            if let Some(slot) = by_number.get_mut(usize::from(number)) {
+                *slot = Some(shard);
+            }
+        }
+        Self {
+            shard_count,
+            by_number,
+        }
+    }
+
+    /// The shard that owns `partition`, if it is one of this core's.
+    pub(crate) fn owner(&self, partition: PartitionId) -> Option<&Shard> {
+        let number = partition.get() % self.shard_count.max(1);
+        self.by_number.get(usize::from(number))?.as_ref()
+    }
+
+    /// All of this core's.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Shard> {
+        self.by_number.iter().flatten()
+    }
+}
+
+/// Where an answer is written.
+pub(crate) struct Reply<'a> {
+    pub(crate) encoder: &'a mut FrameEncoder,
+    pub(crate) out: &'a mut Vec<u8>,
+    pub(crate) request_id: RequestId,
+    pub(crate) kind_number: u8,
+}
+
+impl Reply<'_> {
+    /// Writes an answer; one that cannot be encoded becomes an internal error.
+    pub(crate) fn answer(&mut self, answer: &Answer<'_>) {
+        if self
+            .encoder
+            .answer(self.out, self.request_id, answer)
+            .is_err()
+        {
+            self.refuse(&Refusal::new(Status::Internal));
+        }
+    }
+
+    /// Writes a refusal.
+    pub(crate) fn refuse(&mut self, refusal: &Refusal<'_>) {
+        let written = self
+            .encoder
+            .refusal(self.out, self.request_id, self.kind_number, refusal);
+        if let Err(error) = written {
+            tracing::error!(%error, "a refusal could not be encoded");
+        }
+    }
+}
+
+/// How an operation ended: something that writes the answer. Boxed only where it must outlive an
+/// await, which is why the record travels in it rather than its bytes.
+pub(crate) enum Outcome {
+    /// A record was read.
+    Record(Box<get::Found>),
+    /// A put or touch was acknowledged.
+    Written(RecordMetadata),
+    /// Like `Written`, to a touch.
+    Touched(RecordMetadata),
+    /// A delete found and removed the record.
+    Deleted,
+    /// A page of a scan.
+    Page(Box<scan::Page>),
+    /// Not done.
+    Refused(Refusal<'static>),
+}
+
+impl Outcome {
+    /// Writes the answer.
+    pub(crate) fn write(&self, reply: &mut Reply<'_>) {
+        match self {
+            Self::Record(found) => found.write(reply),
+            Self::Written(metadata) => reply.answer(&Answer::Written(*metadata)),
+            Self::Touched(metadata) => reply.answer(&Answer::Touched(*metadata)),
+            Self::Deleted => reply.answer(&Answer::Deleted),
+            Self::Page(page) => page.write(reply),
+            Self::Refused(refusal) => reply.refuse(refusal),
+        }
+    }
+
+    /// The status that the answer bears, for the counters.
+    pub(crate) const fn status(&self) -> Status {
+        match self {
+            Self::Refused(refusal) => refusal.status,
+            Self::Record(_)
+            | Self::Written(_)
+            | Self::Touched(_)
+            | Self::Deleted
+            | Self::Page(_) => Status::Ok,
+        }
+    }
+}
+
+/// Runs the request of a whole frame. It must be one about records.
+pub(crate) async fn run(context: &Context<'_>, frame: &[u8]) -> Outcome {
+    let decoded = FrameHeader::parse(frame).ok().flatten().map(|header| {
+        (
+            header.deadline_ms(),
+            Request::decode(&header, body_of(frame)),
+        )
+    });
+    let (deadline_ms, request) = match decoded {
+        Some((deadline_ms, Ok(request))) => (deadline_ms, request),
+        Some((_, Err(error))) => return Outcome::Refused(Refusal::new(error.status())),
+        None => return Outcome::Refused(Refusal::new(Status::Malformed)),
+    };
+    // Work whose time is up is dropped unexecuted: the client has stopped waiting for it.
+    let waited_ms = context.now_ns.saturating_sub(context.arrived_ns) / 1_000_000;
+    if deadline_ms.is_some_and(|deadline| deadline > 0 && waited_ms >= u64::from(deadline)) {
+        return Outcome::Refused(Refusal::new(Status::Timeout));
+    }
+    let Some(partition) = request.partition() else {
+        return Outcome::Refused(Refusal::new(Status::Unsupported));
+    };
+    let Some(shard) = context.shards.owner(partition) else {
+        return Outcome::Refused(Refusal::new(Status::NotOwner));
+    };
+    let (kind, outcome) = match request {
+        Request::Get(get) => (OperationKind::Get, get::run(shard, &get).await),
+        Request::Put(put) => (OperationKind::Put, put::run(shard, &put).await),
+        Request::Delete(delete) => (OperationKind::Delete, delete::run(shard, &delete).await),
+        Request::Touch(touch) => (OperationKind::Touch, touch::run(shard, &touch).await),
+        Request::Scan(scan) => (OperationKind::Scan, scan::run(shard, &scan).await),
+        Request::Hello(_) | Request::Topology | Request::Ping | Request::Statistics(_) => {
+            return Outcome::Refused(Refusal::new(Status::Unsupported));
+        }
+    };
+    context.metrics.count(kind, outcome.status());
+    outcome
+}
+
+/// Checks the generation that a write expects.
+pub(crate) fn check_generation(
+    expected: Option<corelith_index::Generation>,
+    current: Option<Current<'_>>,
+) -> Result<(), Rejection> {
+    let Some(expected) = expected else {
+        return Ok(());
+    };
+    let found = current.map(|current| current.generation);
+    if found == Some(expected) {
+        return Ok(());
+    }
+    Err(Rejection::Generation {
+        expected: expected.get(),
+        found: found.map_or(0, corelith_index::Generation::get),
+    })
+}
+
+/// The expiry that a write's rule gives a record.
+pub(crate) fn expiry_of(ttl: Ttl, current: Option<Current<'_>>, now_ms: u64) -> ExpirySeconds {
+    match ttl {
+        // Namespaces have no default yet but "never".
+        Ttl::NamespaceDefault | Ttl::Never => ExpirySeconds::NEVER,
+        Ttl::Keep => current.map_or(ExpirySeconds::NEVER, |current| current.expiry),
+        Ttl::Seconds(seconds) => {
+            let now = (now_ms / 1000).saturating_sub(ExpirySeconds::UNIX_OFFSET_SECONDS);
+            let at = now.saturating_add(u64::from(seconds));
+            ExpirySeconds::new(u32::try_from(at).unwrap_or(u32::MAX))
+        }
+    }
+}
+
+/// What a client is told of a write.
+pub(crate) fn metadata_of(written: &Written, now_ms: u64) -> RecordMetadata {
+    RecordMetadata {
+        generation: written.generation,
+        expiry: written.expiry,
+        last_update: last_update(now_ms),
+    }
+}
+
+/// Unix milliseconds as the protocol counts them, from 2010.
+pub(crate) fn last_update(unix_ms: u64) -> LastUpdateMs {
+    LastUpdateMs::new(unix_ms.saturating_sub(ExpirySeconds::UNIX_OFFSET_SECONDS * 1000))
+}
+
+#[cfg(test)]
+mod tests {
+    use corelith_index::Generation;
+
+    use super::*;
+
+    fn current(generation: u16, expiry: u32) -> Current<'static> {
+        Current {
+            generation: Generation::new(generation).unwrap(),
+            expiry: ExpirySeconds::new(expiry),
+            set: corelith_index::SetId::NONE,
+            content: &[],
+        }
+    }
+
+    #[test]
+    fn generations_are_compared_and_none_is_no_generation() {
+        let three = Generation::new(3);
+        assert_eq!(check_generation(None, None), Ok(()));
+        assert_eq!(check_generation(three, Some(current(3, 0))), Ok(()));
+        assert_eq!(
+            check_generation(three, Some(current(4, 0))),
+            Err(Rejection::Generation {
+                expected: 3,
+                found: 4
+            })
+        );
+        assert_eq!(
+            check_generation(three, None),
+            Err(Rejection::Generation {
+                expected: 3,
+                found: 0
+            })
+        );
+    }
+
+    #[test]
+    fn expiry_follows_the_rule() {
+        let now_ms = (ExpirySeconds::UNIX_OFFSET_SECONDS + 1000) * 1000;
+        assert_eq!(
+            expiry_of(Ttl::Seconds(60), None, now_ms),
+            ExpirySeconds::new(1060)
+        );
+        assert_eq!(
+            expiry_of(Ttl::Keep, Some(current(1, 77)), now_ms),
+            ExpirySeconds::new(77)
+        );
+        assert_eq!(expiry_of(Ttl::Keep, None, now_ms), ExpirySeconds::NEVER);
+        assert_eq!(
+            expiry_of(Ttl::Never, Some(current(1, 77)), now_ms),
+            ExpirySeconds::NEVER
+        );
+    }
+}

@@ -1,0 +1,157 @@
+//! Scan: one page of the records of some partitions of one shard, resumed by a token.
+//!
+//! The token is the position in the first partition of the list, eight bytes little-endian. It stays
+//! good however the table changes, and across restarts: a position is a function of a digest.
+
+use corelith_index::{PartitionId, ScanPosition, SetId};
+use corelith_store::{Record, Shard};
+use corelith_wire::{
+    Answer, BinSelection, Refusal, ScanPageBuilder, ScanRecord, ScanRequest, Status,
+};
+
+use super::get::{metadata_of, select};
+use super::{Outcome, Reply};
+use crate::limits::{SCAN_PAGE_BYTES_MAX, SCAN_PAGE_RECORDS_MAX};
+use crate::refusal;
+
+/// A page that is to be answered.
+pub(crate) struct Page(ScanPageBuilder);
+
+impl Page {
+    /// Writes the answer.
+    pub(crate) fn write(&self, reply: &mut Reply<'_>) {
+        reply.answer(&Answer::Page(self.0.page()));
+    }
+}
+
+/// Where the page stands.
+struct Progress {
+    partitions_done: u16,
+    position: ScanPosition,
+}
+
+pub(super) async fn run(shard: &Shard, scan: &ScanRequest<'_>) -> Outcome {
+    let position = match scan.resume {
+        [] => ScanPosition::START,
+        token => match token.first_chunk::<8>() {
+            Some(number) if token.len() == 8 => {
+                ScanPosition::from_number(u64::from_le_bytes(*number))
+            }
+            _ => {
+                return Outcome::Refused(
+                    Refusal::new(Status::InvalidArgument)
+                        .explained("the resume token is not one of this node's"),
+                );
+            }
+        },
+    };
+    let set = match scan.set {
+        None => None,
+        Some("") => Some(Some(SetId::NONE)),
+        Some(name) => Some(shard.known_set(name)),
+    };
+    let mut page = ScanPageBuilder::new();
+    let mut progress = Progress {
+        partitions_done: 0,
+        position,
+    };
+    // A set that was never seen here has no records: the scan is done at once.
+    if set == Some(None) {
+        page.end(
+            u16::try_from(scan.partitions.len()).unwrap_or(u16::MAX),
+            &[],
+        );
+        return Outcome::Page(Box::new(Page(page)));
+    }
+    for partition in scan.partitions.iter() {
+        match fill(
+            shard,
+            scan,
+            (partition, set.flatten()),
+            &mut page,
+            &mut progress,
+        )
+        .await
+        {
+            Ok(true) => {}
+            Ok(false) => break,
+            Err(refusal) => return Outcome::Refused(refusal),
+        }
+    }
+    let token = progress.position.get().to_le_bytes();
+    let resume: &[u8] = if progress.position == ScanPosition::START {
+        &[]
+    } else {
+        &token
+    };
+    page.end(progress.partitions_done, resume);
+    Outcome::Page(Box::new(Page(page)))
+}
+
+/// Adds records of one partition; true if it was read to its end.
+async fn fill(
+    shard: &Shard,
+    scan: &ScanRequest<'_>,
+    (partition, set): (PartitionId, Option<SetId>),
+    page: &mut ScanPageBuilder,
+    progress: &mut Progress,
+) -> Result<bool, Refusal<'static>> {
+    let records_max = match usize::try_from(scan.records_max) {
+        Ok(0) | Err(_) => SCAN_PAGE_RECORDS_MAX,
+        Ok(wanted) => wanted.min(SCAN_PAGE_RECORDS_MAX),
+    };
+    let bytes_max = match usize::try_from(scan.payload_length_bytes_max) {
+        Ok(0) | Err(_) => SCAN_PAGE_BYTES_MAX,
+        Ok(wanted) => wanted.min(SCAN_PAGE_BYTES_MAX),
+    };
+    loop {
+        let room = records_max.saturating_sub(page.len());
+        if room == 0 {
+            return Ok(false);
+        }
+        let step = shard
+            .scan(partition, progress.position, room.min(64))
+            .await
+            .map_err(|error| refusal::of_read(&error))?;
+        for read in step.records {
+            let record = read.map_err(|error| refusal::of_read(&error))?;
+            if set.is_some_and(|set| record.metadata().set != set) {
+                continue;
+            }
+            let here = ScanPosition::of(record.digest());
+            let full = page.len() >= records_max
+                || (!page.is_empty()
+                    && page.payload_length_bytes() + record.content().len() > bytes_max);
+            // Records of one position are never divided between pages unless they do not fit.
+            if full || push(page, shard, &record, &scan.selection).is_err() {
+                progress.position = here;
+                return Ok(false);
+            }
+        }
+        match step.next {
+            Some(next) => progress.position = next,
+            None => {
+                progress.partitions_done = progress.partitions_done.saturating_add(1);
+                progress.position = ScanPosition::START;
+                return Ok(true);
+            }
+        }
+    }
+}
+
+fn push(
+    page: &mut ScanPageBuilder,
+    shard: &Shard,
+    record: &Record,
+    selection: &BinSelection<'_>,
+) -> Result<(), ()> {
+    let part = select(record, selection).map_err(|_| ())?;
+    let set = shard.set_name(record.metadata().set);
+    let record = ScanRecord {
+        digest: *record.digest(),
+        metadata: metadata_of(record),
+        set: &set,
+        content: part.as_deref().unwrap_or(record.content()),
+    };
+    page.push(&record).map_err(|_| ())
+}

@@ -1,0 +1,147 @@
+//! Outbox: the answers of one connection on their way out. While one send is in flight, the answers
+//! that come up gather for the next, so a busy connection costs one send for many answers.
+
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::task::{Poll, Waker};
+
+use crate::limits::OUTBOX_BYTES_MAX;
+
+/// Answers that wait, and who waits for them or for room.
+#[derive(Default)]
+pub(crate) struct Outbox {
+    bytes: RefCell<Vec<u8>>,
+    sender: RefCell<Option<Waker>>,
+    /// The reading task, while it waits for room or for requests to be answered.
+    held_back: RefCell<Option<Waker>>,
+    /// The reading task, to be told of the end whatever it waits for.
+    reader: RefCell<Option<Waker>>,
+    closed: Cell<bool>,
+    abandoned: Cell<bool>,
+}
+
+impl Outbox {
+    /// Lets `write` append an answer. Nobody gets it once the connection is abandoned.
+    pub(crate) fn append(&self, write: impl FnOnce(&mut Vec<u8>)) {
+        if !self.abandoned.get() {
+            write(&mut self.bytes.borrow_mut());
+            wake(&self.sender);
+        }
+    }
+
+    /// No more requests are read: [`Outbox::next`] ends after the last answer.
+    pub(crate) fn close(&self) {
+        self.closed.set(true);
+        wake(&self.sender);
+        wake(&self.held_back);
+        wake(&self.reader);
+    }
+
+    /// The peer takes no more answers: what waits is dropped.
+    pub(crate) fn abandon(&self) {
+        self.abandoned.set(true);
+        *self.bytes.borrow_mut() = Vec::new();
+        self.close();
+    }
+
+    /// True after [`Outbox::close`].
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.get()
+    }
+
+    /// True if no answer waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.bytes.borrow().is_empty()
+    }
+
+    /// True while more requests may be read for this connection's sake.
+    pub(crate) fn has_room(&self) -> bool {
+        self.bytes.borrow().len() < OUTBOX_BYTES_MAX
+    }
+
+    /// The next bytes to send, exchanged for the empty `spare`; `None` when the outbox is closed and
+    /// empty.
+    pub(crate) fn next(&self, spare: Vec<u8>) -> impl Future<Output = Option<Vec<u8>>> + '_ {
+        let mut spare = Some(spare);
+        std::future::poll_fn(move |context| {
+            let mut bytes = self.bytes.borrow_mut();
+            if bytes.is_empty() {
+                if self.closed.get() {
+                    return Poll::Ready(None);
+                }
+                *self.sender.borrow_mut() = Some(context.waker().clone());
+                return Poll::Pending;
+            }
+            let taken = std::mem::replace(&mut *bytes, spare.take().unwrap_or_default());
+            drop(bytes);
+            wake(&self.held_back);
+            Poll::Ready(Some(taken))
+        })
+    }
+
+    /// Wakes the reading task when there is room, or a request has been answered, or at the end.
+    pub(crate) fn wait_for_room(&self, waker: &Waker) {
+        *self.held_back.borrow_mut() = Some(waker.clone());
+    }
+
+    /// Wakes the reading task at the end.
+    pub(crate) fn wait_for_end(&self, waker: &Waker) {
+        let mut reader = self.reader.borrow_mut();
+        match &mut *reader {
+            Some(known) => known.clone_from(waker),
+            None => *reader = Some(waker.clone()),
+        }
+    }
+
+    /// A request was answered: a reading task that was held back looks again.
+    pub(crate) fn made_room(&self) {
+        wake(&self.held_back);
+    }
+}
+
+fn wake(waker: &RefCell<Option<Waker>>) {
+    let taken = waker.borrow_mut().take();
+    if let Some(waker) = taken {
+        waker.wake();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::Context;
+
+    use super::*;
+
+    #[test]
+    fn answers_gather_and_the_end_comes_after_the_last() {
+        let outbox = Outbox::default();
+        let mut context = Context::from_waker(Waker::noop());
+        {
+            let mut next = pin!(outbox.next(Vec::new()));
+            assert!(next.as_mut().poll(&mut context).is_pending());
+            outbox.append(|bytes| bytes.extend_from_slice(b"one"));
+            outbox.append(|bytes| bytes.extend_from_slice(b"two"));
+            assert_eq!(
+                next.poll(&mut context),
+                Poll::Ready(Some(b"onetwo".to_vec()))
+            );
+        }
+        outbox.append(|bytes| bytes.extend_from_slice(b"last"));
+        outbox.close();
+        let last = pin!(outbox.next(Vec::new())).poll(&mut context);
+        assert_eq!(last, Poll::Ready(Some(b"last".to_vec())));
+        assert_eq!(
+            pin!(outbox.next(Vec::new())).poll(&mut context),
+            Poll::Ready(None)
+        );
+    }
+
+    #[test]
+    fn a_full_outbox_has_no_room() {
+        let outbox = Outbox::default();
+        assert!(outbox.has_room());
+        outbox.append(|bytes| bytes.resize(OUTBOX_BYTES_MAX, 0));
+        assert!(!outbox.has_room());
+    }
+}

@@ -1,0 +1,117 @@
+//! Refusals: what each error of the store says to a client. One place, so that a status means the
+//! same whichever request met it.
+
+use corelith_store::{ReadError, SetError, WriteError};
+use corelith_wire::{Refusal, Status};
+
+use crate::limits::RETRY_AFTER_MS;
+
+/// Why the node rejects a write before the store does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Rejection {
+    /// No such record.
+    NotFound,
+    /// It must not be there.
+    Exists,
+    /// The record has another generation; zero stands for "no record".
+    Generation {
+        /// The one asked for.
+        expected: u16,
+        /// The record's.
+        found: u16,
+    },
+    /// The write leaves no bin.
+    NoBins,
+    /// The content cannot be made: too large, or too many bins.
+    Content,
+}
+
+/// What a client is told of a failed read.
+pub(crate) fn of_read(error: &ReadError) -> Refusal<'static> {
+    match error {
+        ReadError::Damaged(_) | ReadError::Misdirected | ReadError::Device(_) => {
+            Refusal::new(Status::Damaged)
+        }
+        ReadError::Buffer(_) | ReadError::Busy => busy(),
+        ReadError::MayBeStale => Refusal::new(Status::MayBeStale),
+        ReadError::Address => Refusal::new(Status::Internal),
+    }
+}
+
+/// What a client is told of a failed write.
+pub(crate) fn of_write(error: &WriteError<Rejection>) -> Refusal<'static> {
+    match error {
+        WriteError::Rejected(rejection) => of_rejection(*rejection),
+        WriteError::InDoubt
+        | WriteError::NotWritten
+        | WriteError::Fenced
+        | WriteError::OutOfSpace
+        | WriteError::IndexFull
+        | WriteError::TooLarge { .. }
+        | WriteError::KeyBusy
+        | WriteError::Read(_)
+        | WriteError::Buffer(_)
+        | WriteError::Closed => of_store(error),
+    }
+}
+
+/// What a client is told when a set could not be named.
+pub(crate) fn of_set(error: &WriteError<SetError>) -> Refusal<'static> {
+    match error {
+        WriteError::Rejected(SetError::Name { .. }) => Refusal::new(Status::InvalidArgument)
+            .explained("a set's name has 1 to 63 bytes and no zero byte"),
+        WriteError::Rejected(SetError::Full) => Refusal::new(Status::InvalidArgument)
+            .explained("the namespace holds as many sets as it can: 4095"),
+        // The definition may or may not be there; the record itself was not written.
+        WriteError::InDoubt => busy(),
+        WriteError::NotWritten
+        | WriteError::Fenced
+        | WriteError::OutOfSpace
+        | WriteError::IndexFull
+        | WriteError::TooLarge { .. }
+        | WriteError::KeyBusy
+        | WriteError::Read(_)
+        | WriteError::Buffer(_)
+        | WriteError::Closed => of_store(error),
+    }
+}
+
+/// "Busy, try again."
+pub(crate) fn busy() -> Refusal<'static> {
+    Refusal::new(Status::Busy).retry_after(RETRY_AFTER_MS)
+}
+
+fn of_rejection(rejection: Rejection) -> Refusal<'static> {
+    match rejection {
+        Rejection::NotFound => Refusal::new(Status::NotFound),
+        Rejection::Exists => Refusal::new(Status::Exists),
+        Rejection::Generation { expected, found } => {
+            Refusal::new(Status::GenerationMismatch).disagreement(expected.into(), found.into())
+        }
+        Rejection::NoBins => Refusal::new(Status::InvalidArgument)
+            .explained("the write leaves the record without a bin: delete it instead"),
+        Rejection::Content => Refusal::new(Status::TooLarge),
+    }
+}
+
+/// What all writes can answer. Rejections are the caller's.
+fn of_store<E>(error: &WriteError<E>) -> Refusal<'static> {
+    match error {
+        WriteError::Rejected(_) => Refusal::new(Status::Internal),
+        WriteError::NotWritten => {
+            busy().explained("the device failed before the record was written to it")
+        }
+        WriteError::InDoubt => Refusal::new(Status::InDoubt).because_of(Status::Fenced),
+        WriteError::Fenced => Refusal::new(Status::Fenced),
+        WriteError::OutOfSpace => Refusal::new(Status::OutOfSpace),
+        WriteError::IndexFull => Refusal::new(Status::OutOfMemory),
+        WriteError::TooLarge {
+            found_bytes,
+            limit_bytes,
+        } => Refusal::new(Status::TooLarge).disagreement(*limit_bytes, *found_bytes),
+        WriteError::KeyBusy => Refusal::new(Status::KeyBusy).retry_after(RETRY_AFTER_MS),
+        WriteError::Read(error) => of_read(error),
+        WriteError::Buffer(_) => busy(),
+        WriteError::Closed => Refusal::new(Status::Stopping),
+    }
+}

@@ -1,0 +1,271 @@
+//! The shard's background task: gives batches to the device, settles them in log order, seals full
+//! segments, and keeps segments ready.
+//!
+//! A batch leaves as soon as there is a place in flight; what is appended meanwhile forms the next
+//! one. A lone write therefore leaves at once, and no timer is involved.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::Poll;
+
+use corelith_io::{DeviceError, DeviceOffset};
+use futures_util::stream::{FuturesUnordered, Stream};
+
+use crate::Lsn;
+use crate::allocation::{HeaderError, start_freeing, start_preparation};
+use crate::format::fields::u64_of;
+use crate::limits::BATCHES_IN_FLIGHT_MAX;
+use crate::log::{LogWrite, Submission};
+use crate::outcome::BatchEnd;
+use crate::place::SegmentNumber;
+use crate::seal::{SealError, seal};
+use crate::segments::SegmentState;
+use crate::state::{ShardCore, State};
+
+/// Something that the background task has waited for.
+pub(crate) enum Event {
+    /// A write of the log has ended.
+    Landed {
+        flight: u64,
+        segment: SegmentNumber,
+        result: Result<(), DeviceError>,
+    },
+    /// A summary has been written, so many bytes of it.
+    Sealed {
+        segment: SegmentNumber,
+        result: Result<u64, SealError>,
+    },
+    /// A segment is ready for its next life, after so many bytes, or could not be made so.
+    Prepared {
+        segment: SegmentNumber,
+        result: Result<u64, HeaderError>,
+    },
+    /// A header says free, since the shard's next LSN was this one.
+    Freed {
+        segment: SegmentNumber,
+        result: Result<Lsn, HeaderError>,
+    },
+}
+
+/// What the background task waits for.
+pub(crate) type Work = FuturesUnordered<Pin<Box<dyn Future<Output = Event>>>>;
+
+/// Runs until the shard is closed and nothing is left to do.
+pub(crate) async fn run(core: Rc<ShardCore>) {
+    let mut work = Work::new();
+    loop {
+        let mut changed = std::pin::pin!(core.work.wait());
+        start(&core, &mut work);
+        if core.closing.get() && work.is_empty() {
+            core.room.notify_all();
+            return;
+        }
+        let event = std::future::poll_fn(|context| {
+            if let Poll::Ready(Some(event)) = Pin::new(&mut work).poll_next(context) {
+                return Poll::Ready(Some(event));
+            }
+            changed.as_mut().poll(context).map(|()| None)
+        })
+        .await;
+        if let Some(event) = event {
+            handle(&core, event);
+        }
+    }
+}
+
+/// Starts all that can be started.
+fn start(core: &Rc<ShardCore>, work: &mut Work) {
+    start_batches(core, work);
+    start_seals(core, work);
+    // While it is not known what was lost, nothing on the devices is changed for good.
+    if !core.closing.get() && !core.stale.get() {
+        start_preparation(core, work);
+        start_freeing(core, work);
+    }
+}
+
+fn start_batches(core: &Rc<ShardCore>, work: &mut Work) {
+    loop {
+        let submission = {
+            let mut state = core.state.borrow_mut();
+            if state.log.flights.len() >= BATCHES_IN_FLIGHT_MAX {
+                return;
+            }
+            if state.log.queued.is_empty() {
+                state.log.close_batch(core.clock.now_ms());
+            }
+            let Some(submission) = state.log.take_off() else {
+                return;
+            };
+            state.segments.note_write(submission.segment);
+            submission
+        };
+        work.push(Box::pin(write(Rc::clone(core), submission)));
+    }
+}
+
+/// Writes a header or a batch durably.
+async fn write(core: Rc<ShardCore>, submission: Submission) -> Event {
+    let Submission {
+        flight,
+        segment,
+        offset_bytes,
+        buffer,
+        length_bytes: length,
+    } = submission;
+    let place = core
+        .state
+        .borrow()
+        .segments
+        .get(segment)
+        .map(|segment| segment.place);
+    let target = place.and_then(|place| Some((core.device(place.slot)?, place.offset_bytes)));
+    let result = match target {
+        Some((attached, start)) => {
+            let offset = DeviceOffset::new(start + offset_bytes);
+            attached
+                .device
+                .write_durable(offset, buffer, 0..length)
+                .await
+        }
+        None => Err(DeviceError::Gone),
+    };
+    Event::Landed {
+        flight,
+        segment,
+        result,
+    }
+}
+
+/// Seals full segments, oldest first, whose batches are all durable.
+fn start_seals(core: &Rc<ShardCore>, work: &mut Work) {
+    loop {
+        let ready = {
+            let mut state = core.state.borrow_mut();
+            if core.closing.get()
+                && state.log.is_drained()
+                && let Some(number) = state.log.close_segment()
+            {
+                state.segments.set_state(number, SegmentState::Closed);
+            }
+            let durable = state.log.durable;
+            state
+                .log
+                .closed
+                .pop_front_if(|segment| segment.last_lsn <= durable)
+        };
+        let Some(segment) = ready else { return };
+        let task = Rc::clone(core);
+        work.push(Box::pin(async move {
+            Event::Sealed {
+                segment: segment.number,
+                result: seal(&task, &segment).await,
+            }
+        }));
+    }
+}
+
+fn handle(core: &ShardCore, event: Event) {
+    match event {
+        Event::Landed {
+            flight,
+            segment,
+            result,
+        } => {
+            core.state.borrow_mut().segments.note_answer(segment);
+            match result {
+                Ok(()) => land(&mut core.state.borrow_mut(), flight),
+                Err(error) => fail(core, flight, &error),
+            }
+        }
+        Event::Sealed { segment, result } => {
+            let mut state = core.state.borrow_mut();
+            match result {
+                Ok(bytes) => {
+                    state.counters.overhead_bytes += bytes;
+                    state.segments.set_state(segment, SegmentState::Sealed);
+                }
+                Err(error) => {
+                    tracing::error!(shard = core.number, %error, "a segment's summary could not be written: it is kept, and scanned at the next start");
+                    state.segments.set_state(segment, SegmentState::Lost);
+                    state.counters.segments_lost += 1;
+                }
+            }
+        }
+        Event::Prepared { segment, result } => {
+            let mut state = core.state.borrow_mut();
+            match result {
+                Ok(bytes) => {
+                    state.counters.overhead_bytes += bytes;
+                    state.segments.set_state(segment, SegmentState::Prepared);
+                }
+                Err(error) => {
+                    tracing::error!(shard = core.number, %error, "a segment could not be made ready: it is not used");
+                    state.segments.set_state(segment, SegmentState::Unusable);
+                    state.counters.segments_lost += 1;
+                }
+            }
+        }
+        Event::Freed { segment, result } => freed(core, segment, result),
+    }
+    core.room.notify_all();
+}
+
+fn freed(core: &ShardCore, number: SegmentNumber, result: Result<Lsn, HeaderError>) {
+    let mut state = core.state.borrow_mut();
+    match result {
+        Ok(freed_lsn) => state.segments.change(number, |segment| {
+            segment.become_free(segment.life, freed_lsn);
+        }),
+        Err(error) => {
+            tracing::error!(shard = core.number, %error, "a segment could not be freed: it is not used");
+            state.segments.set_state(number, SegmentState::Lost);
+            state.counters.segments_lost += 1;
+        }
+    }
+}
+
+/// A write has completed: settles, in log order, all that can be.
+fn land(state: &mut State, flight: u64) {
+    if let Some(number) = state.log.land(flight) {
+        state
+            .segments
+            .change(number, |segment| segment.header_is_durable = true);
+    }
+    while let Some(write) = state.log.settle_next() {
+        if let LogWrite::Batch(batch) = write {
+            state.apply(&batch);
+        }
+    }
+}
+
+/// A write failed: what was given to the device from there on is in doubt, what was not is not
+/// written, and the segments concerned are not appended to again.
+fn fail(core: &ShardCore, flight: u64, error: &DeviceError) {
+    let mut state = core.state.borrow_mut();
+    let Some(abandoned) = state.log.abandon_from(flight) else {
+        return;
+    };
+    tracing::error!(
+        shard = core.number,
+        %error,
+        in_doubt = abandoned.in_doubt.len(),
+        not_written = abandoned.not_written.len(),
+        "a write to the log failed: its records are answered in doubt, the log goes on in another segment"
+    );
+    state.counters.batches_in_doubt += u64_of(abandoned.in_doubt.len());
+    for writes in &abandoned.in_doubt {
+        state.give_up(writes, BatchEnd::InDoubt);
+    }
+    for writes in &abandoned.not_written {
+        state.give_up(writes, BatchEnd::NotWritten);
+    }
+    for number in abandoned.closed {
+        state.segments.set_state(number, SegmentState::Closed);
+    }
+    state.counters.segments_lost += u64_of(abandoned.lost.len());
+    for number in abandoned.lost {
+        state.segments.set_state(number, SegmentState::Lost);
+    }
+}

@@ -1,0 +1,163 @@
+//! Footer: the last two write units of a sealed segment say where its summary is and what it spans.
+
+use crate::format::binding::DeviceBinding;
+use crate::format::fields::{bytes_at, is_zero_from, put, u32_at, u64_at};
+use crate::{Life, Lsn};
+
+/// Bytes of a footer that carry meaning, at the start of its write unit.
+pub const FOOTER_BYTES: usize = 512;
+/// Copies, in the last write units of the segment.
+pub const FOOTER_COPIES: u64 = 2;
+/// First four bytes: "FOOT".
+pub const FOOTER_MAGIC: u32 = u32::from_le_bytes(*b"FOOT");
+
+const MAGIC_OFFSET: usize = 0;
+const CHECKSUM_OFFSET: usize = 4;
+const LIFE_OFFSET: usize = 8;
+const ROW_COUNT_OFFSET: usize = 12;
+const SUMMARY_OFFSET_OFFSET: usize = 16;
+const FIRST_LSN_OFFSET: usize = 24;
+const LAST_LSN_OFFSET: usize = 32;
+const END_OFFSET_OFFSET: usize = 40;
+const BATCH_COUNT_OFFSET: usize = 48;
+const RESERVED_OFFSET: usize = 52;
+const BODY_BYTES: usize = FOOTER_BYTES - LIFE_OFFSET;
+
+/// Footer of a sealed segment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Footer {
+    /// Life of the segment.
+    pub life: Life,
+    /// Rows of the summary.
+    pub row_count: u32,
+    /// Where the summary's blocks begin in the segment, in bytes.
+    pub summary_offset_bytes: u64,
+    /// First batch of the segment.
+    pub first_lsn: Lsn,
+    /// Last batch of the segment, zero if it has none: all that count up to it are durable.
+    pub last_lsn: Lsn,
+    /// Where the last batch ends in the segment, in bytes.
+    pub end_bytes: u64,
+    /// Batches of the segment: how many a reader without the summary must find.
+    pub batch_count: u32,
+}
+
+impl Footer {
+    /// Encodes the footer for `offset_bytes` of the device.
+    #[must_use]
+    pub fn encode(&self, binding: DeviceBinding, offset_bytes: u64) -> [u8; FOOTER_BYTES] {
+        let mut block = [0; FOOTER_BYTES];
+        put(&mut block, MAGIC_OFFSET, &FOOTER_MAGIC.to_le_bytes());
+        put(&mut block, LIFE_OFFSET, &self.life.get().to_le_bytes());
+        put(&mut block, ROW_COUNT_OFFSET, &self.row_count.to_le_bytes());
+        put(
+            &mut block,
+            SUMMARY_OFFSET_OFFSET,
+            &self.summary_offset_bytes.to_le_bytes(),
+        );
+        put(
+            &mut block,
+            FIRST_LSN_OFFSET,
+            &self.first_lsn.get().to_le_bytes(),
+        );
+        put(
+            &mut block,
+            LAST_LSN_OFFSET,
+            &self.last_lsn.get().to_le_bytes(),
+        );
+        put(&mut block, END_OFFSET_OFFSET, &self.end_bytes.to_le_bytes());
+        put(
+            &mut block,
+            BATCH_COUNT_OFFSET,
+            &self.batch_count.to_le_bytes(),
+        );
+        let checksum = checksum(&block, binding, offset_bytes, self.life);
+        put(&mut block, CHECKSUM_OFFSET, &checksum.to_le_bytes());
+        block
+    }
+
+    /// Decodes a footer written to `offset_bytes` in `life`; `None` if there is none.
+    #[must_use]
+    pub fn decode(
+        block: &[u8; FOOTER_BYTES],
+        binding: DeviceBinding,
+        offset_bytes: u64,
+        life: Life,
+    ) -> Option<Self> {
+        Self::decode_of_any_life(block, binding, offset_bytes).filter(|footer| footer.life == life)
+    }
+
+    /// Decodes a footer written to `offset_bytes` in whatever life: what tells that a segment without
+    /// a header once had one.
+    #[must_use]
+    pub fn decode_of_any_life(
+        block: &[u8; FOOTER_BYTES],
+        binding: DeviceBinding,
+        offset_bytes: u64,
+    ) -> Option<Self> {
+        let footer = Self {
+            life: Life::new(u32_at(block, LIFE_OFFSET)),
+            row_count: u32_at(block, ROW_COUNT_OFFSET),
+            summary_offset_bytes: u64_at(block, SUMMARY_OFFSET_OFFSET),
+            first_lsn: Lsn::new(u64_at(block, FIRST_LSN_OFFSET)),
+            last_lsn: Lsn::new(u64_at(block, LAST_LSN_OFFSET)),
+            end_bytes: u64_at(block, END_OFFSET_OFFSET),
+            batch_count: u32_at(block, BATCH_COUNT_OFFSET),
+        };
+        let good = u32_at(block, MAGIC_OFFSET) == FOOTER_MAGIC
+            && footer.life != Life::NONE
+            && u32_at(block, CHECKSUM_OFFSET)
+                == checksum(block, binding, offset_bytes, footer.life)
+            && is_zero_from(block, RESERVED_OFFSET)
+            && footer.end_bytes <= footer.summary_offset_bytes;
+        good.then_some(footer)
+    }
+}
+
+fn checksum(
+    block: &[u8; FOOTER_BYTES],
+    binding: DeviceBinding,
+    offset_bytes: u64,
+    life: Life,
+) -> u32 {
+    let body: [u8; BODY_BYTES] = bytes_at(block, LIFE_OFFSET);
+    binding.checksum::<BODY_BYTES, { BODY_BYTES + 16 }>(offset_bytes, life, &body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn round_trip_and_every_flipped_bit() {
+        let binding = DeviceBinding::new(&[3; 16], 0);
+        let footer = Footer {
+            life: Life::new(2),
+            row_count: 9,
+            summary_offset_bytes: 40_960,
+            first_lsn: Lsn::new(5),
+            last_lsn: Lsn::new(8),
+            end_bytes: 36_864,
+            batch_count: 4,
+        };
+        let block = footer.encode(binding, 61_440);
+        assert_eq!(
+            Footer::decode(&block, binding, 61_440, Life::new(2)),
+            Some(footer)
+        );
+        assert_eq!(Footer::decode(&block, binding, 57_344, Life::new(2)), None);
+        assert_eq!(&block[..4], b"FOOT");
+        assert_eq!(block[4..8], [0x77, 0x87, 0xdb, 0x93]);
+        assert_eq!(block[8..16], [2, 0, 0, 0, 9, 0, 0, 0]);
+        assert_eq!(block[40..52], [0, 0x90, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0]);
+        for bit in 0..block.len() * 8 {
+            let mut damaged = block;
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(
+                Footer::decode(&damaged, binding, 61_440, Life::new(2)),
+                None,
+                "bit {bit}"
+            );
+        }
+    }
+}

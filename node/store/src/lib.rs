@@ -1,0 +1,64 @@
+//! The record log of one shard: segments, batches, recovery. Bins are opaque bytes here.
+//!
+//! Plain futures over `corelith_io`'s devices, driven by whoever runs them: the node on its cores, the
+//! simulator on its own executor. Everything of a shard stays on one thread.
+//!
+//! Three invariants:
+//! 1. A write is acknowledged, and shows in the index, only when it is durable; no reader ever sees
+//!    what a power cut could take back.
+//! 2. Nothing is updated in place: every byte of a segment is written once in a life, and every
+//!    structure's checksum binds it to its volume, device, place and life.
+//! 3. What a device returns is believed only after its checksums, digest and generation agree; damage
+//!    is an error for the records concerned, never an older version and never a panic.
+//!
+//! Read `FORMAT.md` beside this crate first, then the modules in the order below.
+#![forbid(unsafe_code)]
+
+pub mod limits;
+
+mod life;
+mod lsn;
+mod place;
+mod version;
+
+pub mod format;
+mod layout;
+pub mod volume;
+
+mod error;
+mod record;
+mod shard;
+
+mod notify;
+mod outcome;
+mod sets;
+mod store_clock;
+mod turns;
+
+mod batch;
+mod log;
+mod segments;
+mod state;
+
+mod allocation;
+mod committer;
+mod reader;
+mod recovery;
+mod scan;
+mod seal;
+mod writer;
+
+pub use error::{OpenError, ReadError, WriteError};
+pub use layout::DeviceLayout;
+pub use life::Life;
+pub use lsn::Lsn;
+pub use place::{SegmentNumber, SegmentPlace};
+pub use record::{Metadata, Record};
+pub use recovery::RecoveryReport;
+pub use scan::ScanPage;
+pub use segments::SegmentCounts;
+pub use sets::SetError;
+pub use shard::{Shard, ShardOptions, ShardStatistics};
+pub use state::Counters;
+pub use version::Version;
+pub use writer::{Change, Current, Needs, Written};

@@ -1,0 +1,113 @@
+//! Every bound of the store, with what it follows from. Nothing here is tuned to one machine.
+//!
+//! Invariant: relations between bounds are `const` assertions at the end of this file.
+
+/// Smallest segment, in bytes. Small ones exist so that a simulation can wrap a log thousands of times.
+pub const SEGMENT_BYTES_MIN: u64 = 64 << 10;
+/// Largest segment, in bytes: an offset inside a segment stays below 2^26, so 16-byte granules need 22 bits.
+pub const SEGMENT_BYTES_MAX: u64 = 64 << 20;
+/// Segment size of a new volume unless told otherwise, in bytes.
+pub const SEGMENT_BYTES_DEFAULT: u64 = 16 << 20;
+/// Largest extent, in bytes.
+pub const EXTENT_BYTES_MAX: u64 = 1 << 30;
+/// Smallest extent that the tools offer, in bytes. The format itself only wants a whole number of segments.
+pub const EXTENT_BYTES_MIN: u64 = 64 << 20;
+
+/// Shards of a volume: owners are stored as `u16`, and one core a shard is the most a node can use.
+pub const SHARDS_MAX: u16 = 256;
+/// Devices of a volume.
+pub const DEVICES_MAX: u16 = 128;
+
+/// Write units that the store accepts, in bytes: a 512-byte sector is the smallest that exists, and a
+/// segment header, which takes two units, must leave most of the smallest segment to records.
+pub const WRITE_UNIT_BYTES_MIN: u32 = 512;
+/// See [`WRITE_UNIT_BYTES_MIN`].
+pub const WRITE_UNIT_BYTES_MAX: u32 = 16 << 10;
+
+/// Shortest segment in write units. Two are its header, and a sealed segment needs four for the summary
+/// of one batch with one record; of the ten that remain, a record of half a segment and its batch
+/// header take nine.
+pub const SEGMENT_UNITS_MIN: u64 = 16;
+
+/// An encoded record (header and content) may take at most half a segment, and never more than this, in bytes.
+pub const RECORD_BYTES_MAX: u64 = 8 << 20;
+/// A batch of several records closes at this length, in bytes: 64 gets of 4 KiB each, a length at which
+/// NVMe drives reach their sequential bandwidth. A larger record is a batch of its own.
+pub const BATCH_BYTES_MAX: u64 = 256 << 10;
+/// Batches of one shard that may be on their way to the device at once. Group commit needs two (one
+/// travels, one forms); eight cover a device that answers in the time that eight batches take to form.
+pub const BATCHES_IN_FLIGHT_MAX: usize = 8;
+/// Closed batches that may wait for a place in flight. Past it, writers wait before they append.
+pub const BATCHES_QUEUED_MAX: usize = 4;
+
+/// Operations that may wait for their turn on one key. Past it the answer is "key busy".
+pub const KEY_QUEUE_MAX: usize = 128;
+
+/// Times that a read starts again because its record was moved or rewritten meanwhile. Each new start
+/// means that another write of this very key, or a reuse of its segment, was settled in between.
+pub const READ_ATTEMPTS_MAX: usize = 32;
+
+/// Free segments that only deletes (and, when it is built, reclaim) may open: one for the log to
+/// write tombstones into, one for reclaim to move survivors into.
+pub const SEGMENTS_RESERVED: usize = 2;
+/// Segments without a live record are freed when no more than this many are left to open: early enough
+/// that a writer does not wait for it, late enough that a header is not rewritten for nothing.
+pub const SEGMENTS_AVAILABLE_MIN: usize = 2 * SEGMENTS_RESERVED;
+/// Summary blocks that are encoded before the core may do something else: 64 of 4 KiB are 6,000 rows,
+/// some 60 us.
+pub const SUMMARY_BLOCKS_AT_ONCE: usize = 64;
+/// Fewest segments a shard can work with: one open, one being sealed, one to hold data, and the reserve.
+pub const SEGMENTS_PER_SHARD_MIN: u64 = 3 + 2;
+const _: () = assert!(SEGMENTS_PER_SHARD_MIN == 3 + SEGMENTS_RESERVED_U64);
+const SEGMENTS_RESERVED_U64: u64 = 2;
+const _: () = assert!(SEGMENTS_RESERVED == 2);
+
+/// Log positions skipped at every start. The highest position that recovery can see is behind those
+/// that were given by at most the batches open, queued and in flight, once for each write that failed
+/// since the last durable header of a segment; this covers a hundred thousand failed writes in a row.
+pub const LSN_GAP_AT_START: u64 = 1 << 22;
+/// Versions skipped at every start: as many as the batches of which recovery may have seen none hold,
+/// by the same reasoning.
+pub const VERSION_GAP_AT_START: u64 = LSN_GAP_AT_START * 2;
+const _: () = assert!(LSN_GAP_AT_START > 100_000 * BATCHES_UNSETTLED_MAX);
+const _: () = assert!(VERSION_GAP_AT_START > BATCHES_UNSETTLED_MAX * RECORDS_PER_BATCH_MAX * 100);
+/// Batches that have a position and are not settled: one open, those queued (one more than its bound,
+/// which is checked before a batch is opened), those in flight.
+const BATCHES_UNSETTLED_MAX: u64 = 1 + 5 + 8;
+const _: () = assert!(BATCHES_IN_FLIGHT_MAX == 8 && BATCHES_QUEUED_MAX == 4);
+/// Most records of one batch: none is shorter than a header rounded to a granule.
+const RECORDS_PER_BATCH_MAX: u64 = BATCH_BYTES_MAX / 64;
+
+/// Segments whose headers are read at once during recovery, for each shard: with eight shards, the
+/// depth at which one NVMe drive reaches its random-read rate.
+pub const RECOVERY_HEADERS_IN_FLIGHT: usize = 32;
+/// Segments whose summaries are read at once during recovery, for each shard: one is applied while the
+/// others are read, and a summary may take megabytes of memory.
+pub const RECOVERY_SUMMARIES_IN_FLIGHT: usize = 4;
+/// Length of one recovery read of an unsealed segment, in bytes.
+pub const RECOVERY_READ_BYTES: u64 = 1 << 20;
+
+/// Longest set name in bytes, and most sets of a shard (12-bit ids, zero means "no set").
+pub const SET_NAME_BYTES_MAX: usize = 63;
+/// See [`SET_NAME_BYTES_MAX`].
+pub const SETS_MAX: u16 = 4095;
+/// Longest namespace name in bytes.
+pub const NAMESPACE_NAME_BYTES_MAX: usize = 31;
+
+/// Records that one call of a scan returns at most.
+pub const SCAN_RECORDS_MAX: usize = 4096;
+/// Device reads of one scan at once: enough to keep a drive busy, few enough to leave it to gets.
+pub const SCAN_READS_IN_FLIGHT: usize = 16;
+
+const _: () = assert!(
+    RECORD_BYTES_MAX < 1 << 24,
+    "content length is a 24-bit field"
+);
+const _: () = assert!(SEGMENT_UNITS_MIN >= 2 + SEGMENT_UNITS_MIN / 2 + 1 + 4);
+const _: () = assert!(SEGMENT_BYTES_MAX >= (SEGMENT_UNITS_MIN * 16) << 10);
+const _: () = assert!(BATCH_BYTES_MAX <= RECORD_BYTES_MAX);
+const _: () = assert!(SEGMENT_BYTES_MAX / 16 <= 1 << 22);
+
+/// Times that recovery reads a record which must be told from another with the same tag. A transient
+/// error of the device is over by then; what is not is reported as a loss.
+pub const RECOVERY_READ_ATTEMPTS_MAX: u32 = 8;

@@ -1,0 +1,235 @@
+//! Reads: index, one device read, verification. Misses, expired records and trusted metadata cost no
+//! device read.
+
+use corelith_index::{Digest, Entry};
+use corelith_io::DeviceOffset;
+
+use crate::format::fields::usize_of;
+use crate::limits::READ_ATTEMPTS_MAX;
+use crate::place::RecordPlace;
+use crate::record::{Metadata, Record};
+use crate::state::ShardCore;
+use crate::{Life, ReadError};
+
+/// What a look-up found out about a key.
+pub(crate) enum Found {
+    /// No entry has the digest's tag, or those that have are other keys' (`twin`).
+    Absent { twin: bool },
+    /// The entry, trusted by its tag; not read, and perhaps known to be damaged.
+    Entry(Entry),
+    /// The entry and its record; `twin` if another key has the same tag.
+    Record {
+        entry: Entry,
+        record: Record,
+        twin: bool,
+    },
+}
+
+/// Whether a look-up may stop at the index.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Depth {
+    /// The entry is enough if its tag can be trusted.
+    Entry,
+    /// The record is wanted.
+    Record,
+}
+
+impl ShardCore {
+    /// Gets the newest durable version of a record; `None` if there is none or it has expired.
+    pub(crate) async fn read(&self, digest: &Digest) -> Result<Option<Record>, ReadError> {
+        if self.stale.get() {
+            return Err(ReadError::MayBeStale);
+        }
+        match self.find(digest, Depth::Record).await? {
+            Found::Record { entry, record, .. } if !self.clock.is_past(entry.expiry) => {
+                Ok(Some(record))
+            }
+            Found::Record { .. } | Found::Absent { .. } | Found::Entry(_) => Ok(None),
+        }
+    }
+
+    /// Gets generation, expiry and set of a record; `None` if there is none or it has expired.
+    pub(crate) async fn read_metadata(
+        &self,
+        digest: &Digest,
+    ) -> Result<Option<Metadata>, ReadError> {
+        if self.stale.get() {
+            return Err(ReadError::MayBeStale);
+        }
+        let mut found = self.find(digest, Depth::Entry).await?;
+        if matches!(&found, Found::Entry(entry) if entry.is_damaged) {
+            found = self.find(digest, Depth::Record).await?;
+        }
+        let entry = match found {
+            Found::Absent { .. } => return Ok(None),
+            Found::Entry(entry) | Found::Record { entry, .. } => entry,
+        };
+        if self.clock.is_past(entry.expiry) {
+            return Ok(None);
+        }
+        Ok(Some(Metadata {
+            generation: entry.generation,
+            expiry: entry.expiry,
+            set: entry.set,
+        }))
+    }
+
+    /// Looks a key up as deep as asked. An expired record may be returned as its entry, unread.
+    pub(crate) async fn find(&self, digest: &Digest, depth: Depth) -> Result<Found, ReadError> {
+        for _ in 0..READ_ATTEMPTS_MAX {
+            if let Some(found) = self.find_once(digest, depth).await? {
+                return Ok(found);
+            }
+        }
+        Err(ReadError::Busy)
+    }
+
+    /// One attempt; `None` if an entry changed while its record was read.
+    async fn find_once(&self, digest: &Digest, depth: Depth) -> Result<Option<Found>, ReadError> {
+        let (only, trusted) = {
+            let state = self.state.borrow();
+            let candidates = state.index.lookup(digest);
+            if candidates.len() == 0 {
+                return Ok(Some(Found::Absent { twin: false }));
+            }
+            (
+                candidates.only(),
+                state.index.tag_is_trusted(digest.partition()),
+            )
+        };
+        let Some(entry) = only else {
+            return self.find_among_twins(digest).await;
+        };
+        if trusted && (depth == Depth::Entry || self.clock.is_past(entry.expiry)) {
+            return Ok(Some(Found::Entry(entry)));
+        }
+        Ok(match self.read_at(digest, &entry).await? {
+            Attempt::Found(record) => Some(Found::Record {
+                entry,
+                record,
+                twin: false,
+            }),
+            Attempt::Other => Some(Found::Absent { twin: true }),
+            Attempt::Moved => None,
+        })
+    }
+
+    /// Several entries share the tag: their records tell which is the key's. One that cannot be read
+    /// stands in the way only if the key is none of the others.
+    async fn find_among_twins(&self, digest: &Digest) -> Result<Option<Found>, ReadError> {
+        let candidates: Vec<Entry> = self.state.borrow().index.lookup(digest).collect();
+        let mut unreadable = None;
+        for entry in candidates {
+            match self.read_at(digest, &entry).await {
+                Ok(Attempt::Found(record)) => {
+                    return Ok(Some(Found::Record {
+                        entry,
+                        record,
+                        twin: true,
+                    }));
+                }
+                Ok(Attempt::Other) => {}
+                Ok(Attempt::Moved) => return Ok(None),
+                Err(error) => unreadable = Some(error),
+            }
+        }
+        match unreadable {
+            Some(error) => Err(error),
+            None => Ok(Some(Found::Absent { twin: true })),
+        }
+    }
+
+    /// Reads the record of `entry` and compares it with what was asked for.
+    async fn read_at(&self, digest: &Digest, entry: &Entry) -> Result<Attempt, ReadError> {
+        let read = self.read_place(entry).await;
+        let record = match read {
+            Ok(record) => record,
+            Err(error) if self.is_current(digest, entry) => {
+                if matches!(error, ReadError::Damaged(_)) {
+                    self.state.borrow_mut().counters.damaged_reads += 1;
+                    tracing::error!(shard = self.number, %digest, %error, "a record cannot be read back; it is answered with an error");
+                }
+                return Err(error);
+            }
+            Err(_) => return Ok(Attempt::Moved),
+        };
+        if record.digest() != digest {
+            let same_tag = corelith_index::ScanPosition::of(record.digest())
+                == corelith_index::ScanPosition::of(digest)
+                && record.digest().partition() == digest.partition();
+            return if same_tag {
+                Ok(Attempt::Other)
+            } else if self.is_current(digest, entry) {
+                Err(ReadError::Misdirected)
+            } else {
+                Ok(Attempt::Moved)
+            };
+        }
+        if record.metadata().generation != entry.generation {
+            return if self.is_current(digest, entry) {
+                Err(ReadError::Misdirected)
+            } else {
+                Ok(Attempt::Moved)
+            };
+        }
+        Ok(Attempt::Found(record))
+    }
+
+    /// One device read, verified against the life that the segment had when it began.
+    pub(crate) async fn read_place(&self, entry: &Entry) -> Result<Record, ReadError> {
+        let (place, segment_place, life, segment_bytes) = {
+            let state = self.state.borrow();
+            let segment_bytes = state.segments.segment_bytes();
+            let place =
+                RecordPlace::unpack(entry.address, segment_bytes).ok_or(ReadError::Address)?;
+            let segment = state
+                .segments
+                .get(place.segment)
+                .ok_or(ReadError::Address)?;
+            (place, segment.place, segment.life, segment_bytes)
+        };
+        let attached = self.device(segment_place.slot).ok_or(ReadError::Address)?;
+        let block = self.logical_block_bytes;
+        let first = place.offset_bytes / block * block;
+        let end = (place.offset_bytes + u64::from(entry.length.bytes_max()))
+            .next_multiple_of(block)
+            .min(segment_bytes);
+        let length = usize_of(end - first);
+        let buffer = self.pool.take(length)?;
+        let offset = DeviceOffset::new(segment_place.offset_bytes + first);
+        let (buffer, result) = attached.device.read(offset, buffer, length).await;
+        {
+            let mut state = self.state.borrow_mut();
+            state.counters.device_reads += 1;
+            state.counters.device_read_bytes += end - first;
+        }
+        result?;
+        let on_device: (u64, Life) = (segment_place.offset_bytes + place.offset_bytes, life);
+        Record::verify(
+            buffer,
+            place.offset_bytes - first,
+            attached.binding,
+            on_device,
+        )
+        .map_err(ReadError::Damaged)
+    }
+
+    /// True if the key's entry is still the one that was looked up.
+    fn is_current(&self, digest: &Digest, entry: &Entry) -> bool {
+        let state = self.state.borrow();
+        state
+            .index
+            .lookup(digest)
+            .any(|candidate| candidate == *entry)
+    }
+}
+
+/// How the read of one candidate went.
+enum Attempt {
+    /// It is the key.
+    Found(Record),
+    /// It is another key with the same tag.
+    Other,
+    /// The entry changed meanwhile.
+    Moved,
+}

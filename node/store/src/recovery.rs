@@ -1,0 +1,188 @@
+//! Recovery: from what the devices hold to an index that serves, by reading segment headers, the
+//! summaries of sealed segments and the data of unsealed ones.
+//!
+//! Steps: `headers` reads what each segment says of itself; `data` scans unsealed segments batch by
+//! batch, across holes; `replay` applies rows in log order. Then devices are flushed, so that
+//! nothing that a reader may see from here on can be taken back by a power cut; headers that a crash
+//! left half rewritten are made whole, and segments that it left open are sealed, oldest first.
+//!
+//! Invariants: a batch counts only if its life is the segment's, its LSN is not below the segment's
+//! first and in no range that a later header declares void. A batch that a watermark or a footer
+//! proves durable and that cannot be read is reported, never passed over in silence; and until someone
+//! has accepted the loss, nothing is written that would hide it from the next start.
+
+mod data;
+mod headers;
+mod replay;
+
+use crate::allocation::write_header;
+use crate::format::segment_header::SegmentHeader;
+use crate::format::summary::{Footer, SummaryRow};
+use crate::limits::{LSN_GAP_AT_START, VERSION_GAP_AT_START};
+use crate::log::{Log, OpenSegment};
+use crate::place::SegmentNumber;
+use crate::seal::seal;
+use crate::segments::SegmentState;
+use crate::state::ShardCore;
+use crate::{Lsn, OpenError, Version};
+
+/// What recovery found and did, for the log and the metrics.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct RecoveryReport {
+    /// Segments with a log in them.
+    pub segments: u64,
+    /// Of those, read by their summaries.
+    pub sealed: u64,
+    /// Of those, scanned because they had no usable summary.
+    pub scanned: u64,
+    /// Batches replayed.
+    pub batches: u64,
+    /// Records replayed, superseded ones and tombstones included.
+    pub records: u64,
+    /// Batches that were durable for certain and cannot be read.
+    pub batches_lost: u64,
+    /// Records that were durable for certain and whose content cannot be read: answered with errors.
+    pub records_damaged: u64,
+    /// Segments whose headers cannot be read.
+    pub segments_unreadable: u64,
+    /// Segments that were part of the log for certain and that are no more, though nobody freed them.
+    pub segments_missing: u64,
+    /// Headers that a crash had left half rewritten and that are whole again.
+    pub headers_repaired: u64,
+}
+
+impl RecoveryReport {
+    /// True if acknowledged writes may be missing without anyone knowing which.
+    #[must_use]
+    pub const fn may_be_stale(&self) -> bool {
+        self.batches_lost > 0 || self.segments_unreadable > 0 || self.segments_missing > 0
+    }
+}
+
+/// Rows of a segment as its data has them, with what reading the data found out.
+struct ScannedSegment {
+    rows: Vec<SummaryRow>,
+    /// Positions in `rows` of records whose header is right and whose content is not.
+    damaged: Vec<usize>,
+    /// Batches of which not every record header could be read.
+    torn: Vec<Lsn>,
+    /// Where the last batch ends, in bytes.
+    end_bytes: u64,
+}
+
+/// A segment that holds part of the log.
+struct LogSegment {
+    number: SegmentNumber,
+    header: SegmentHeader,
+    footer: Option<Footer>,
+}
+
+/// The highest numbers that recovery met.
+#[derive(Clone, Copy, Debug, Default)]
+struct Highest {
+    /// Of the batches that count.
+    counted: Lsn,
+    /// Of all that anything speaks of.
+    lsn: Lsn,
+    version: Version,
+    time_ms: u64,
+}
+
+/// Fills the core's empty index from its devices, and makes its log ready to go on.
+pub(crate) async fn recover(
+    core: &ShardCore,
+    accept_stale: bool,
+) -> Result<RecoveryReport, OpenError> {
+    let mut report = RecoveryReport::default();
+    let headers = headers::read_headers(core, &mut report).await?;
+    let replayed = replay::replay(core, &headers.log, headers.highest, &mut report).await?;
+    check_memory(core)?;
+    flush_all(core).await?;
+    let newest = headers
+        .log
+        .last()
+        .map_or(Lsn::NONE, |segment| segment.header.first_lsn);
+    continue_log(core, replayed.highest, newest);
+    if report.may_be_stale() && !accept_stale {
+        core.stale.set(true);
+        return Ok(report);
+    }
+    for header in &headers.torn {
+        repair(core, header, &mut report).await;
+    }
+    for segment in replayed.unsealed {
+        seal_unsealed(core, &segment).await;
+    }
+    Ok(report)
+}
+
+/// The index has taken all records, whatever memory it needed: refuses to go on if that is more than
+/// a full index of the memory that was granted can have grown to.
+fn check_memory(core: &ShardCore) -> Result<(), OpenError> {
+    let state = core.state.borrow();
+    let (used, limit) = (state.index.memory_bytes(), state.index_memory_bytes);
+    if used > limit.saturating_add(limit / 8) {
+        return Err(OpenError::IndexFull {
+            records: state.index.len(),
+        });
+    }
+    Ok(())
+}
+
+/// Makes durable whatever recovery could read: it may have been in a drive's cache only.
+async fn flush_all(core: &ShardCore) -> Result<(), OpenError> {
+    for attached in &core.devices {
+        attached
+            .device
+            .flush()
+            .await
+            .map_err(|error| OpenError::Device {
+                device: attached.device.name().to_owned(),
+                error,
+            })?;
+    }
+    Ok(())
+}
+
+/// Positions and versions go on above all that any device may hold.
+fn continue_log(core: &ShardCore, highest: Highest, newest_first_lsn: Lsn) {
+    core.clock.raise(highest.time_ms);
+    let is_fresh = highest.lsn == Lsn::NONE && highest.version == Version::NONE;
+    let (lsn, version) = if is_fresh {
+        (Lsn::new(1), Version::new(1))
+    } else {
+        (
+            highest.lsn.advanced(LSN_GAP_AT_START),
+            highest.version.advanced(VERSION_GAP_AT_START),
+        )
+    };
+    let mut state = core.state.borrow_mut();
+    let geometry = state.log.geometry();
+    state.log = Log::new(geometry, (highest.counted, newest_first_lsn), lsn, version);
+}
+
+/// Makes both copies of a header say what the newer one says: on one copy alone the state of a segment
+/// would not survive a bad block.
+async fn repair(core: &ShardCore, header: &SegmentHeader, report: &mut RecoveryReport) {
+    match write_header(core, header).await {
+        Ok(_) => report.headers_repaired += 1,
+        Err(error) => {
+            tracing::warn!(shard = core.number, %error, "a segment's header that a crash left half rewritten could not be made whole");
+        }
+    }
+}
+
+/// Seals what a crash left open. A segment that cannot be sealed is kept as it is.
+async fn seal_unsealed(core: &ShardCore, segment: &OpenSegment) {
+    let state = match seal(core, segment).await {
+        Ok(_) => SegmentState::Sealed,
+        Err(error) => {
+            tracing::warn!(shard = core.number, %error, "a segment that a crash left open could not be sealed: it is kept, and scanned at the next start");
+            SegmentState::Lost
+        }
+    };
+    core.state
+        .borrow_mut()
+        .segments
+        .set_state(segment.number, state);
+}

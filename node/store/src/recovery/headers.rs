@@ -1,0 +1,313 @@
+//! What each segment says of itself: its header, and its footer if it is sealed.
+//!
+//! Two copies of a header may differ after a crash: the later one counts. A segment that says it holds
+//! no log is not simply believed: a header may have been lost or written over, so what follows from it
+//! is compared with what the segment holds and with what the newest header says there should be.
+
+use corelith_io::{BufferError, DeviceOffset, DmaBuffer};
+use futures_util::stream::{self, StreamExt};
+
+use super::data::scan_data;
+use super::{Highest, LogSegment, RecoveryReport};
+use crate::format::batch_header::BatchHeader;
+use crate::format::segment_header::{
+    SEGMENT_HEADER_COPIES, SegmentHeader, SegmentHeaderError, SegmentUse,
+};
+use crate::format::summary::{FOOTER_COPIES, Footer, SummaryRow};
+use crate::limits::RECOVERY_HEADERS_IN_FLIGHT;
+use crate::log::LogGeometry;
+use crate::place::{SegmentNumber, SegmentPlace};
+use crate::segments::{Segment, SegmentState};
+use crate::state::{AttachedDevice, ShardCore};
+
+/// What all segments say of themselves.
+pub(super) struct Headers {
+    /// Those that hold the log, in log order.
+    pub(super) log: Vec<LogSegment>,
+    /// Headers of which not both copies are on the device.
+    pub(super) torn: Vec<SegmentHeader>,
+    /// The highest numbers in any header.
+    pub(super) highest: Highest,
+}
+
+/// What one segment turned out to be.
+enum Found {
+    Unused,
+    /// Free or prepared: nothing in it counts.
+    Empty(SegmentHeader),
+    Log(LogSegment),
+    Unreadable,
+}
+
+/// Reads the headers and footers of all segments, and notes their lives and states.
+pub(super) async fn read_headers(
+    core: &ShardCore,
+    report: &mut RecoveryReport,
+) -> Result<Headers, BufferError> {
+    let places: Vec<(SegmentNumber, SegmentPlace)> = {
+        let state = core.state.borrow();
+        state
+            .segments
+            .iter()
+            .map(|(number, segment)| (number, segment.place))
+            .collect()
+    };
+    let mut reads = stream::iter(places)
+        .map(|(number, place)| async move {
+            (number, SegmentReader::new(core, number, place).read().await)
+        })
+        .buffered(RECOVERY_HEADERS_IN_FLIGHT);
+    let mut empty = Vec::new();
+    let mut headers = Headers {
+        log: Vec::new(),
+        torn: Vec::new(),
+        highest: Highest::default(),
+    };
+    while let Some((number, found)) = reads.next().await {
+        let (found, torn) = found?;
+        headers.torn.extend(torn);
+        let mut state = core.state.borrow_mut();
+        match found {
+            Found::Unused => {}
+            Found::Empty(header) => {
+                headers.note(&header);
+                state.segments.change(number, |segment| {
+                    segment.become_free(header.life, header.freed_lsn);
+                });
+                empty.push(header);
+            }
+            Found::Log(found) => {
+                headers.note(&found.header);
+                state
+                    .segments
+                    .change(number, |segment| note_log(segment, &found));
+                report.segments += 1;
+                headers.log.push(found);
+            }
+            Found::Unreadable => {
+                state.segments.change(number, Segment::become_unreadable);
+                report.segments_unreadable += 1;
+            }
+        }
+    }
+    headers.log.sort_by_key(|segment| segment.header.first_lsn);
+    report.segments_missing = headers.missing(&empty, report.segments_unreadable);
+    Ok(headers)
+}
+
+fn note_log(segment: &mut Segment, found: &LogSegment) {
+    let header = &found.header;
+    segment.life = header.life;
+    segment.first_lsn = header.first_lsn;
+    segment.declares_void = header.predecessor.advanced(1) < header.first_lsn;
+    segment.header_is_durable = true;
+    segment.version_min = header.first_version;
+    segment.state = if found.footer.is_some() {
+        SegmentState::Sealed
+    } else {
+        SegmentState::Closed
+    };
+}
+
+impl Headers {
+    fn note(&mut self, header: &SegmentHeader) {
+        let highest = &mut self.highest;
+        highest.lsn = highest.lsn.max(header.first_lsn).max(header.predecessor);
+        highest.version = highest.version.max(header.first_version);
+        highest.time_ms = highest.time_ms.max(header.opened_ms);
+    }
+
+    /// How many segments of the log are gone without a trace: the newest one says how many there were
+    /// when it was opened, and those freed since say so.
+    fn missing(&self, empty: &[SegmentHeader], unreadable: u64) -> u64 {
+        let Some(newest) = self.log.last() else {
+            return 0;
+        };
+        let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+        let freed_since = empty
+            .iter()
+            .filter(|header| header.freed_lsn >= newest.header.first_lsn)
+            .count();
+        let expected = u64::from(newest.header.older_segments).saturating_sub(count(freed_since));
+        expected.saturating_sub(count(self.log.len() - 1) + unreadable)
+    }
+}
+
+/// Reads what one segment says of itself.
+struct SegmentReader<'a> {
+    core: &'a ShardCore,
+    geometry: LogGeometry,
+    number: SegmentNumber,
+    place: SegmentPlace,
+}
+
+impl<'a> SegmentReader<'a> {
+    fn new(core: &'a ShardCore, number: SegmentNumber, place: SegmentPlace) -> Self {
+        let geometry = core.state.borrow().log.geometry();
+        Self {
+            core,
+            geometry,
+            number,
+            place,
+        }
+    }
+
+    /// What the segment is, and its header if not both copies of that are on the device.
+    async fn read(&self) -> Result<(Found, Option<SegmentHeader>), BufferError> {
+        let Some(attached) = self.core.device(self.place.slot) else {
+            return Ok((Found::Unreadable, None));
+        };
+        let mut newest: Option<SegmentHeader> = None;
+        let (mut damaged, mut torn) = (false, false);
+        for copy in 0..SEGMENT_HEADER_COPIES {
+            match self.read_header(attached, copy).await? {
+                Some(Ok(header)) => {
+                    torn |= copy > 0 && newest.as_ref() != Some(&header);
+                    if newest.as_ref().is_none_or(|known| header.supersedes(known)) {
+                        newest = Some(header);
+                    }
+                }
+                Some(Err(SegmentHeaderError::NotASegment)) => torn = true,
+                Some(Err(
+                    SegmentHeaderError::Checksum { .. }
+                    | SegmentHeaderError::Foreign { .. }
+                    | SegmentHeaderError::State { .. },
+                ))
+                | None => (damaged, torn) = (true, true),
+            }
+        }
+        let Some(header) = newest else {
+            let unused = !damaged && !self.has_remains(attached).await?;
+            return Ok((
+                if unused {
+                    Found::Unused
+                } else {
+                    Found::Unreadable
+                },
+                None,
+            ));
+        };
+        let torn = torn.then(|| header.clone());
+        let found = match header.state {
+            _ if header.shard != self.core.number => Found::Unreadable,
+            SegmentUse::Free => Found::Empty(header),
+            SegmentUse::Prepared if self.has_lost_its_log_header(attached, &header).await? => {
+                Found::Unreadable
+            }
+            SegmentUse::Prepared => Found::Empty(header),
+            SegmentUse::Log => {
+                let footer = self.read_footer(attached).await?;
+                let footer = footer.filter(|footer| footer.life == header.life);
+                Found::Log(LogSegment {
+                    number: self.number,
+                    header,
+                    footer,
+                })
+            }
+        };
+        Ok((found, torn))
+    }
+
+    async fn read_header(
+        &self,
+        attached: &AttachedDevice,
+        copy: u64,
+    ) -> Result<Option<Result<SegmentHeader, SegmentHeaderError>>, BufferError> {
+        let offset_bytes = copy * self.geometry.write_unit_bytes;
+        let block = self.read_unit(attached, offset_bytes).await?;
+        Ok(block
+            .as_ref()
+            .and_then(|block| block.as_slice().first_chunk())
+            .map(|block| {
+                SegmentHeader::decode(
+                    block,
+                    &self.core.volume,
+                    self.place.slot,
+                    self.place.offset_bytes,
+                )
+            }))
+    }
+
+    /// The footer of the last life that was sealed.
+    async fn read_footer(&self, attached: &AttachedDevice) -> Result<Option<Footer>, BufferError> {
+        for copy in 0..FOOTER_COPIES {
+            let from_end = (FOOTER_COPIES - copy) * self.geometry.write_unit_bytes;
+            let offset = self.geometry.segment_bytes - from_end;
+            let block = self.read_unit(attached, offset).await?;
+            let on_device = self.place.offset_bytes + offset;
+            let footer = block
+                .as_ref()
+                .and_then(|block| block.as_slice().first_chunk())
+                .and_then(|block| Footer::decode_of_any_life(block, attached.binding, on_device));
+            if footer.is_some() {
+                return Ok(footer);
+            }
+        }
+        Ok(None)
+    }
+
+    /// The batch that follows the header, of whatever life.
+    async fn read_first_batch(
+        &self,
+        attached: &AttachedDevice,
+    ) -> Result<Option<BatchHeader>, BufferError> {
+        let offset = SEGMENT_HEADER_COPIES * self.geometry.write_unit_bytes;
+        let block = self.read_unit(attached, offset).await?;
+        let on_device = self.place.offset_bytes + offset;
+        Ok(block
+            .as_ref()
+            .and_then(|block| block.as_slice().first_chunk())
+            .and_then(|block| BatchHeader::decode_of_any_life(block, attached.binding, on_device)))
+    }
+
+    /// True if a segment without a header has been part of this volume's log: a life is on record
+    /// before its first batch, so the header has been lost.
+    async fn has_remains(&self, attached: &AttachedDevice) -> Result<bool, BufferError> {
+        Ok(self.read_first_batch(attached).await?.is_some()
+            || self.read_footer(attached).await?.is_some())
+    }
+
+    /// True if a segment that says "prepared" has been part of the log in this very life: a footer or
+    /// one of its batches proves that others of its batches were durable, and they are only when a
+    /// header that says "log" is.
+    async fn has_lost_its_log_header(
+        &self,
+        attached: &AttachedDevice,
+        header: &SegmentHeader,
+    ) -> Result<bool, BufferError> {
+        let footer = self.read_footer(attached).await?;
+        if footer.is_some_and(|footer| footer.life == header.life) {
+            return Ok(true);
+        }
+        let first = self.read_first_batch(attached).await?;
+        let Some(first) = first.filter(|first| first.life == header.life) else {
+            return Ok(false);
+        };
+        let lost = LogSegment {
+            number: self.number,
+            header: SegmentHeader {
+                first_lsn: first.lsn,
+                ..header.clone()
+            },
+            footer: None,
+        };
+        let found = scan_data(self.core, &lost, &|_| false).await?;
+        Ok(found
+            .rows
+            .iter()
+            .any(|row| matches!(row, SummaryRow::Batch(batch) if batch.durable >= first.lsn)))
+    }
+
+    /// One write unit of the segment; `None` if the device does not return it.
+    async fn read_unit(
+        &self,
+        attached: &AttachedDevice,
+        offset_bytes: u64,
+    ) -> Result<Option<DmaBuffer>, BufferError> {
+        let unit = crate::format::fields::usize_of(self.geometry.write_unit_bytes);
+        let buffer = self.core.pool.take(unit)?;
+        let offset = DeviceOffset::new(self.place.offset_bytes + offset_bytes);
+        let (buffer, result) = attached.device.read(offset, buffer, unit).await;
+        Ok(result.is_ok().then_some(buffer))
+    }
+}

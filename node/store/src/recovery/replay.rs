@@ -1,0 +1,411 @@
+//! Replay: rows of all segments, in log order, into the index.
+
+use std::collections::{HashMap, HashSet};
+
+use corelith_index::{Entry, RecordAddress};
+use corelith_io::BufferError;
+use futures_util::stream::{self, StreamExt};
+
+use super::data::{read_summary, scan_data};
+use super::{Highest, LogSegment, RecoveryReport, ScannedSegment};
+use crate::Lsn;
+use crate::format::fields::u64_of;
+use crate::format::record_header::{RecordFlags, RecordHeader};
+use crate::format::summary::{BatchRow, Footer, RecordRow, SummaryRow};
+use crate::limits::{RECOVERY_READ_ATTEMPTS_MAX, RECOVERY_SUMMARIES_IN_FLIGHT};
+use crate::log::OpenSegment;
+use crate::place::{RecordPlace, SegmentNumber};
+use crate::sets::DefinitionPlace;
+use crate::state::{ShardCore, stored_length};
+
+/// What replay leaves to be done.
+pub(super) struct Replayed {
+    pub(super) highest: Highest,
+    /// Segments without a usable summary, with the rows that count, in log order.
+    pub(super) unsealed: Vec<OpenSegment>,
+}
+
+/// Replays `log`, which is in log order, into the core's empty index. `highest` is what headers know.
+pub(super) async fn replay(
+    core: &ShardCore,
+    log: &[LogSegment],
+    highest: Highest,
+    report: &mut RecoveryReport,
+) -> Result<Replayed, BufferError> {
+    let void = VoidRanges::of(log);
+    let is_void = |lsn| void.contains(lsn);
+    let mut scanned = scan_unsealed(core, log, &is_void).await?;
+    let watermark = watermark(log, &scanned);
+    let highest = Highest {
+        lsn: highest.lsn.max(watermark),
+        ..highest
+    };
+    let mut replayer = Replayer {
+        core,
+        report,
+        highest,
+        watermark,
+        unsealed: Vec::new(),
+    };
+    let mut summaries = stream::iter(log)
+        .map(|segment| async move {
+            match &segment.footer {
+                Some(footer) => read_summary(core, segment, footer).await,
+                None => Ok(None),
+            }
+        })
+        .buffered(RECOVERY_SUMMARIES_IN_FLIGHT);
+    for (position, segment) in log.iter().enumerate() {
+        if let Some(rows) = summaries.next().await.transpose()?.flatten() {
+            replayer.report.sealed += 1;
+            replayer
+                .apply(segment.number, &rows, &HashSet::new(), &is_void)
+                .await;
+            continue;
+        }
+        let found = match scanned.remove(&segment.number) {
+            Some(found) => found,
+            // Sealed, but its summary is lost: the data still tells.
+            None => scan_data(core, segment, &is_void).await?,
+        };
+        let next = log.get(position + 1).map(|next| &next.header);
+        let expected = match (&segment.footer, next) {
+            (Some(footer), _) => Expected::Count(footer),
+            (None, None) => Expected::UpTo(watermark),
+            (None, Some(next)) if next.previous_first_lsn == segment.header.first_lsn => {
+                Expected::UpTo(next.predecessor.min(watermark))
+            }
+            // Its neighbour was freed: only what lies between its own batches can be missed.
+            (None, Some(_)) => Expected::UpTo(last_lsn(&found.rows).min(watermark)),
+        };
+        replayer
+            .apply_scanned(segment, found, &expected, &is_void)
+            .await;
+    }
+    Ok(Replayed {
+        highest: replayer.highest,
+        unsealed: replayer.unsealed,
+    })
+}
+
+/// What a scan of a segment must find.
+enum Expected<'a> {
+    /// As many batches as the footer says.
+    Count(&'a Footer),
+    /// Every batch up to this one, but for void ones.
+    UpTo(Lsn),
+}
+
+/// Reads the data of every segment that was never sealed: the newest ones, which also hold the
+/// newest watermarks.
+async fn scan_unsealed(
+    core: &ShardCore,
+    log: &[LogSegment],
+    is_void: &dyn Fn(Lsn) -> bool,
+) -> Result<HashMap<SegmentNumber, ScannedSegment>, BufferError> {
+    let mut scanned = HashMap::new();
+    for segment in log.iter().filter(|segment| segment.footer.is_none()) {
+        scanned.insert(segment.number, scan_data(core, segment, is_void).await?);
+    }
+    Ok(scanned)
+}
+
+/// The highest position that anything vouches for.
+fn watermark(log: &[LogSegment], scanned: &HashMap<SegmentNumber, ScannedSegment>) -> Lsn {
+    let footers = log
+        .iter()
+        .filter_map(|segment| Some(segment.footer.as_ref()?.last_lsn));
+    let batches = scanned
+        .values()
+        .flat_map(|found| &found.rows)
+        .filter_map(|row| match row {
+            SummaryRow::Batch(batch) => Some(batch.durable),
+            SummaryRow::Record(_) => None,
+        });
+    footers.chain(batches).max().unwrap_or(Lsn::NONE)
+}
+
+/// Positions that segment headers declare void: given once, never counted.
+struct VoidRanges(Vec<(Lsn, Lsn)>);
+
+impl VoidRanges {
+    fn of(log: &[LogSegment]) -> Self {
+        Self(
+            log.iter()
+                .map(|segment| (segment.header.predecessor, segment.header.first_lsn))
+                .collect(),
+        )
+    }
+
+    /// True between a predecessor and the first position after it, both excluded.
+    fn contains(&self, lsn: Lsn) -> bool {
+        self.0
+            .iter()
+            .any(|(before, after)| *before < lsn && lsn < *after)
+    }
+}
+
+struct Replayer<'a> {
+    core: &'a ShardCore,
+    report: &'a mut RecoveryReport,
+    highest: Highest,
+    watermark: Lsn,
+    unsealed: Vec<OpenSegment>,
+}
+
+impl Replayer<'_> {
+    /// Applies what a scan found, reports what is missing, and leaves the segment to be sealed.
+    async fn apply_scanned(
+        &mut self,
+        segment: &LogSegment,
+        mut found: ScannedSegment,
+        expected: &Expected<'_>,
+        is_void: &dyn Fn(Lsn) -> bool,
+    ) {
+        self.report.scanned += 1;
+        let known: HashSet<Lsn> = found.rows.iter().filter_map(batch_lsn).collect();
+        let (lost, proven) = match expected {
+            Expected::Count(footer) => {
+                let lost = u64::from(footer.batch_count).saturating_sub(u64_of(known.len()));
+                (lost, footer.last_lsn.max(self.watermark))
+            }
+            Expected::UpTo(last) => {
+                let positions = segment.header.first_lsn.up_to(*last);
+                let missing = |lsn: &Lsn| !known.contains(lsn) && !is_void(*lsn);
+                (u64_of(positions.filter(missing).count()), self.watermark)
+            }
+        };
+        let torn = u64_of(found.torn.iter().filter(|lsn| **lsn <= proven).count());
+        if lost + torn > 0 {
+            self.report.batches_lost += lost + torn;
+            tracing::error!(
+                shard = self.core.number,
+                batches = lost + torn,
+                "batches that were durable cannot be read"
+            );
+        }
+        let damaged = self.sort_damaged(&mut found, proven);
+        self.apply(segment.number, &found.rows, &damaged, is_void)
+            .await;
+        let attached = self.core.device(segment.header.slot);
+        if let Some((attached, place)) = attached.zip(self.place_of(segment.number)) {
+            self.unsealed.push(OpenSegment {
+                number: segment.number,
+                place,
+                life: segment.header.life,
+                binding: attached.binding,
+                end_bytes: found.end_bytes,
+                previous_first_lsn: segment.header.previous_first_lsn,
+                first_lsn: segment.header.first_lsn,
+                last_lsn: last_lsn(&found.rows),
+                rows: found.rows,
+            });
+        }
+    }
+
+    /// Of the records whose content does not verify, drops those that nothing proves to have been
+    /// durable (a torn batch at the end of the log) and keeps the others, as damaged.
+    fn sort_damaged(&mut self, found: &mut ScannedSegment, proven: Lsn) -> HashSet<usize> {
+        let unverified: HashSet<usize> = found.damaged.iter().copied().collect();
+        let mut kept = HashSet::new();
+        let mut rows = Vec::with_capacity(found.rows.len());
+        let (mut batch_position, mut lsn) = (0, Lsn::NONE);
+        for (position, row) in found.rows.iter().enumerate() {
+            if let SummaryRow::Batch(batch) = row {
+                (batch_position, lsn) = (rows.len(), batch.lsn);
+                rows.push(SummaryRow::Batch(BatchRow {
+                    record_count: 0,
+                    ..*batch
+                }));
+                continue;
+            }
+            if unverified.contains(&position) {
+                if lsn > proven {
+                    continue;
+                }
+                kept.insert(rows.len());
+                self.report.records_damaged += 1;
+            }
+            rows.push(*row);
+            if let Some(SummaryRow::Batch(batch)) = rows.get_mut(batch_position) {
+                batch.record_count += 1;
+            }
+        }
+        found.rows = rows;
+        kept
+    }
+
+    fn place_of(&self, number: SegmentNumber) -> Option<crate::place::SegmentPlace> {
+        self.core
+            .state
+            .borrow()
+            .segments
+            .get(number)
+            .map(|segment| segment.place)
+    }
+
+    /// Applies the rows of one segment in order.
+    async fn apply(
+        &mut self,
+        number: SegmentNumber,
+        rows: &[SummaryRow],
+        damaged: &HashSet<usize>,
+        is_void: &dyn Fn(Lsn) -> bool,
+    ) {
+        let mut counts = true;
+        for (position, row) in rows.iter().enumerate() {
+            match row {
+                SummaryRow::Batch(batch) => {
+                    counts = !is_void(batch.lsn);
+                    if counts {
+                        self.report.batches += 1;
+                        self.highest.counted = self.highest.counted.max(batch.lsn);
+                        self.highest.lsn = self.highest.lsn.max(batch.lsn);
+                        self.highest.time_ms = self.highest.time_ms.max(batch.time_ms);
+                    }
+                }
+                SummaryRow::Record(record) if counts => {
+                    self.report.records += 1;
+                    self.highest.version = self.highest.version.max(record.version);
+                    self.apply_record(number, record, damaged.contains(&position))
+                        .await;
+                }
+                SummaryRow::Record(_) => {}
+            }
+        }
+    }
+
+    async fn apply_record(&mut self, number: SegmentNumber, row: &RecordRow, is_damaged: bool) {
+        let segment_bytes = self.core.state.borrow().segments.segment_bytes();
+        let place = RecordPlace {
+            segment: number,
+            offset_bytes: row.offset_bytes,
+        };
+        let stored = RecordHeader::stored_bytes(row.content_bytes.into());
+        let Some((address, length)) = place.pack(segment_bytes).zip(stored_length(stored)) else {
+            return;
+        };
+        let entry = Entry {
+            address,
+            length,
+            generation: row.generation,
+            expiry: row.expiry,
+            set: row.set,
+            is_damaged,
+        };
+        self.core
+            .state
+            .borrow_mut()
+            .segments
+            .note_version(number, row.version);
+        if row.flags.contains(RecordFlags::META) {
+            self.define_set(row, &entry).await;
+            return;
+        }
+        let previous = self.previous_of(row).await;
+        if row.flags.contains(RecordFlags::TOMBSTONE) {
+            self.bury(number, row, previous);
+            return;
+        }
+        let mut state = self.core.state.borrow_mut();
+        let placed = match previous {
+            Some(old) => match state.index.replace(&row.digest, old, entry) {
+                Some(replaced) => {
+                    state.segments.note_dead(old, replaced.length);
+                    true
+                }
+                None => false,
+            },
+            None => state.index.insert(&row.digest, entry).is_ok(),
+        };
+        if placed {
+            state.segments.note_live(address, length);
+        } else {
+            state.counters.index_refusals += 1;
+        }
+    }
+
+    fn bury(&self, number: SegmentNumber, row: &RecordRow, previous: Option<RecordAddress>) {
+        let mut state = self.core.state.borrow_mut();
+        state.segments.note_tombstone(number, row.version);
+        let removed = previous.and_then(|old| state.index.remove(&row.digest, old).zip(Some(old)));
+        if let Some((entry, old)) = removed {
+            state.segments.note_dead(old, entry.length);
+        }
+    }
+
+    /// The entry of the same key, if the index has it. One candidate is taken at its tag's word,
+    /// unless the record says that it has a twin; of several, their digests decide.
+    async fn previous_of(&mut self, row: &RecordRow) -> Option<RecordAddress> {
+        let candidates: Vec<Entry> = self.core.state.borrow().index.lookup(&row.digest).collect();
+        let [only] = candidates.as_slice() else {
+            return self.read_previous(row, &candidates).await;
+        };
+        if row.flags.contains(RecordFlags::TWIN) {
+            return self.read_previous(row, &candidates).await;
+        }
+        Some(only.address)
+    }
+
+    /// Of several candidates, the one whose record has the row's digest. A candidate that cannot be
+    /// read again and again leaves the question open: then the shard may be stale, and says so.
+    async fn read_previous(
+        &mut self,
+        row: &RecordRow,
+        candidates: &[Entry],
+    ) -> Option<RecordAddress> {
+        let mut unreadable = 0;
+        for entry in candidates {
+            let mut attempts = 0;
+            loop {
+                attempts += 1;
+                match self.core.read_place(entry).await {
+                    Ok(record) if *record.digest() == row.digest => return Some(entry.address),
+                    Ok(_) => break,
+                    Err(_) if attempts < RECOVERY_READ_ATTEMPTS_MAX => {}
+                    Err(error) => {
+                        tracing::error!(shard = self.core.number, digest = %row.digest, %error, "a record that shares its tag with another cannot be read");
+                        unreadable += 1;
+                        break;
+                    }
+                }
+            }
+        }
+        self.report.batches_lost += unreadable;
+        None
+    }
+
+    /// Learns the name of a set from its definition.
+    async fn define_set(&self, row: &RecordRow, entry: &Entry) {
+        let name = match self.core.read_place(entry).await {
+            Ok(record) => std::str::from_utf8(record.content())
+                .unwrap_or_default()
+                .to_owned(),
+            Err(error) => {
+                tracing::error!(shard = self.core.number, set = row.set.get(), %error, "the name of a set cannot be read: its records answer to their digests only");
+                String::new()
+            }
+        };
+        let mut state = self.core.state.borrow_mut();
+        let place = DefinitionPlace {
+            address: entry.address,
+            length: entry.length,
+        };
+        let replaced = state.sets.define(row.set, &name, place);
+        state.segments.note_live(place.address, place.length);
+        if let Some(old) = replaced {
+            state.segments.note_dead(old.address, old.length);
+        }
+    }
+}
+
+fn last_lsn(rows: &[SummaryRow]) -> Lsn {
+    rows.iter().filter_map(batch_lsn).max().unwrap_or(Lsn::NONE)
+}
+
+fn batch_lsn(row: &SummaryRow) -> Option<Lsn> {
+    match row {
+        SummaryRow::Batch(batch) => Some(batch.lsn),
+        SummaryRow::Record(_) => None,
+    }
+}

@@ -1,0 +1,550 @@
+//! The segments of one shard in memory: state, life, what lives and what is dead in each.
+//!
+//! Invariant: a segment whose old bytes could still be replayed after a crash counts as part of the log
+//! here, so that the rule for dropping tombstones sees it.
+
+use std::cmp::Reverse;
+
+use corelith_index::{RecordAddress, RecordLength};
+
+use crate::format::fields::{u32_of, u64_of};
+use crate::place::{RecordPlace, SegmentNumber, SegmentPlace};
+use crate::{Life, Lsn, Version};
+
+/// What a segment is doing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum SegmentState {
+    /// Never allocated in this volume.
+    Unused,
+    /// Nothing in it counts, and its header says so durably.
+    Free,
+    /// Its next life is being put on record.
+    Preparing,
+    /// Ready to be opened.
+    Prepared,
+    /// The log appends to it.
+    Open,
+    /// The log has left it; its summary is not durable yet.
+    Closed,
+    /// Its summary is durable.
+    Sealed,
+    /// Its header is being rewritten as free.
+    Freeing,
+    /// Part of the log, or may be: a write to it failed, or it cannot be read. Not written again.
+    Lost,
+    /// Not part of the log and not to be used: its next life could not be put on record.
+    Unusable,
+}
+
+/// One segment.
+#[derive(Clone, Debug)]
+pub(crate) struct Segment {
+    pub(crate) place: SegmentPlace,
+    pub(crate) life: Life,
+    pub(crate) state: SegmentState,
+    /// The shard's next LSN when the segment was last freed.
+    pub(crate) freed_lsn: Lsn,
+    /// First LSN of its part of the log.
+    pub(crate) first_lsn: Lsn,
+    /// Its header declares positions void.
+    pub(crate) declares_void: bool,
+    /// The header that makes it part of the log is on the device.
+    pub(crate) header_is_durable: bool,
+    /// Writes of the log to it that a device has and has not answered.
+    pub(crate) writes_in_flight: u32,
+    /// Bytes of live records, in the index's rounding.
+    pub(crate) live_bytes: u64,
+    pub(crate) live_records: u32,
+    /// Dead records that are not tombstones: stale copies that a lost tombstone would bring back.
+    pub(crate) dead_records: u32,
+    pub(crate) tombstones: u32,
+    /// Newest tombstone in it.
+    pub(crate) tombstone_version_max: Version,
+    /// No record in it is older.
+    pub(crate) version_min: Version,
+}
+
+impl Segment {
+    pub(crate) const fn new(place: SegmentPlace) -> Self {
+        Self {
+            place,
+            life: Life::NONE,
+            state: SegmentState::Unused,
+            freed_lsn: Lsn::NONE,
+            first_lsn: Lsn::NONE,
+            declares_void: false,
+            header_is_durable: false,
+            writes_in_flight: 0,
+            live_bytes: 0,
+            live_records: 0,
+            dead_records: 0,
+            tombstones: 0,
+            tombstone_version_max: Version::NONE,
+            version_min: Version::MAX,
+        }
+    }
+
+    /// Nothing of the segment counts any more, durably, since the shard's next LSN was `freed_lsn`.
+    pub(crate) fn become_free(&mut self, life: Life, freed_lsn: Lsn) {
+        let state = SegmentState::Free;
+        *self = Self {
+            life,
+            state,
+            freed_lsn,
+            ..Self::new(self.place)
+        };
+    }
+
+    /// Nothing is known of what the segment holds: no tombstone may be dropped while it could come
+    /// back with stale copies.
+    pub(crate) fn become_unreadable(&mut self) {
+        self.state = SegmentState::Lost;
+        self.dead_records = 1;
+        self.version_min = Version::NONE;
+    }
+
+    const fn holds_log(&self) -> bool {
+        match self.state {
+            SegmentState::Open
+            | SegmentState::Closed
+            | SegmentState::Sealed
+            | SegmentState::Freeing
+            | SegmentState::Lost => true,
+            SegmentState::Unused
+            | SegmentState::Free
+            | SegmentState::Preparing
+            | SegmentState::Prepared
+            | SegmentState::Unusable => false,
+        }
+    }
+
+    /// True if it is ready to be opened or about to be.
+    const fn is_ready(&self) -> bool {
+        matches!(self.state, SegmentState::Preparing | SegmentState::Prepared)
+    }
+
+    /// True if the log can open it, now or after it is prepared.
+    const fn is_available(&self) -> bool {
+        match self.state {
+            SegmentState::Unused
+            | SegmentState::Free
+            | SegmentState::Preparing
+            | SegmentState::Prepared => true,
+            SegmentState::Open
+            | SegmentState::Closed
+            | SegmentState::Sealed
+            | SegmentState::Freeing
+            | SegmentState::Lost
+            | SegmentState::Unusable => false,
+        }
+    }
+}
+
+/// All segments of a shard.
+pub(crate) struct SegmentTable {
+    segments: Vec<Segment>,
+    segment_bytes: u64,
+    /// Available segments by the slot of their device. Kept because a shard may have tens of thousands
+    /// of segments, and this is asked for at every event.
+    available_by_slot: Vec<usize>,
+    /// Segments prepared or being prepared.
+    ready: usize,
+    /// Nothing has changed since a search for a segment to free found none.
+    nothing_freeable: bool,
+}
+
+/// How many segments are in which condition.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct SegmentCounts {
+    /// All of them.
+    pub total: u64,
+    /// Free, never used, or being prepared.
+    pub available: u64,
+    /// Not to be written again before the next start.
+    pub lost: u64,
+    /// Bytes of live records, rounded as the index does.
+    pub live_bytes: u64,
+    /// Tombstones kept.
+    pub tombstones: u64,
+}
+
+impl SegmentTable {
+    pub(crate) fn new(places: Vec<SegmentPlace>, segment_bytes: u64) -> Self {
+        let slots = places
+            .iter()
+            .map(|place| usize::from(place.slot) + 1)
+            .max()
+            .unwrap_or(0);
+        let mut available_by_slot = vec![0; slots];
+        for place in &places {
+            if let Some(count) = available_by_slot.get_mut(usize::from(place.slot)) {
+                *count += 1;
+            }
+        }
+        let segments = places.into_iter().map(Segment::new).collect();
+        Self {
+            segments,
+            segment_bytes,
+            available_by_slot,
+            ready: 0,
+            nothing_freeable: false,
+        }
+    }
+
+    pub(crate) const fn segment_bytes(&self) -> u64 {
+        self.segment_bytes
+    }
+
+    pub(crate) fn get(&self, number: SegmentNumber) -> Option<&Segment> {
+        self.segments.get(usize::try_from(number.get()).ok()?)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (SegmentNumber, &Segment)> {
+        (0..).map(SegmentNumber::new).zip(&self.segments)
+    }
+
+    /// Changes a segment, its state included.
+    pub(crate) fn change(&mut self, number: SegmentNumber, change: impl FnOnce(&mut Segment)) {
+        let Some(segment) = self.segment_mut(number) else {
+            return;
+        };
+        let (was_available, was_ready) = (segment.is_available(), segment.is_ready());
+        change(segment);
+        let (is_available, is_ready) = (segment.is_available(), segment.is_ready());
+        let slot = usize::from(segment.place.slot);
+        self.nothing_freeable = false;
+        self.ready = self.ready + usize::from(is_ready) - usize::from(was_ready);
+        if let Some(count) = self.available_by_slot.get_mut(slot) {
+            *count = *count + usize::from(is_available) - usize::from(was_available);
+        }
+    }
+
+    pub(crate) fn set_state(&mut self, number: SegmentNumber, state: SegmentState) {
+        self.change(number, |segment| segment.state = state);
+    }
+
+    /// Counts a write that a device has been given.
+    pub(crate) fn note_write(&mut self, number: SegmentNumber) {
+        self.change(number, |segment| segment.writes_in_flight += 1);
+    }
+
+    /// Counts a write that a device has answered.
+    pub(crate) fn note_answer(&mut self, number: SegmentNumber) {
+        self.change(number, |segment| {
+            assert!(segment.writes_in_flight > 0, "a write is answered once");
+            segment.writes_in_flight -= 1;
+        });
+    }
+
+    /// True if a segment is prepared or being prepared.
+    pub(crate) const fn has_ready(&self) -> bool {
+        self.ready > 0
+    }
+
+    /// The segment that is ready to be opened.
+    pub(crate) fn prepared(&self) -> Option<SegmentNumber> {
+        if self.ready == 0 {
+            return None;
+        }
+        self.iter()
+            .find(|(_, segment)| segment.state == SegmentState::Prepared)
+            .map(|(number, _)| number)
+    }
+
+    /// True if a segment is being freed.
+    pub(crate) fn is_freeing(&self) -> bool {
+        self.segments
+            .iter()
+            .any(|segment| segment.state == SegmentState::Freeing)
+    }
+
+    /// The segment to prepare next: one on the device with the most that are free, so that the
+    /// devices of a volume fill alike; freed ones before never used ones, which cost a file's
+    /// zeros first.
+    pub(crate) fn next_to_prepare(&self, fenced: impl Fn(u16) -> bool) -> Option<SegmentNumber> {
+        let free = |segment: &Segment| {
+            matches!(segment.state, SegmentState::Free | SegmentState::Unused)
+                && segment.life.next().is_some()
+                && !fenced(segment.place.slot)
+        };
+        let mut left_by_slot = vec![0_u32; self.available_by_slot.len()];
+        for segment in self.segments.iter().filter(|segment| free(segment)) {
+            if let Some(count) = left_by_slot.get_mut(usize::from(segment.place.slot)) {
+                *count += 1;
+            }
+        }
+        let left = |segment: &Segment| left_by_slot.get(usize::from(segment.place.slot)).copied();
+        let never_used = |segment: &Segment| segment.state == SegmentState::Unused;
+        let candidates = self.iter().filter(|(_, segment)| free(segment));
+        let best = candidates.min_by_key(|(number, segment)| {
+            (
+                Reverse(left(segment)),
+                segment.place.slot,
+                never_used(segment),
+                *number,
+            )
+        });
+        best.map(|(number, _)| number)
+    }
+
+    /// A sealed segment that nothing needs any more: no live record, no write that could still reach
+    /// it, no tombstone that a stale copy in another segment calls for, and no void positions of which
+    /// a segment without a summary still holds batches.
+    pub(crate) fn freeable(&mut self) -> Option<SegmentNumber> {
+        if self.nothing_freeable {
+            return None;
+        }
+        let (lowest, second) = self.pins();
+        let found = self
+            .iter()
+            .filter(|(_, segment)| {
+                segment.state == SegmentState::Sealed
+                    && segment.live_records == 0
+                    && segment.writes_in_flight == 0
+            })
+            .find(|(number, segment)| {
+                // A segment's own stale copies go with it.
+                let pin = if lowest.1 == Some(*number) {
+                    second
+                } else {
+                    lowest.0
+                };
+                let buried = segment.tombstones == 0 || segment.tombstone_version_max < pin;
+                buried && !(segment.declares_void && self.has_unsealed_before(segment.first_lsn))
+            })
+            .map(|(number, _)| number);
+        self.nothing_freeable = found.is_none();
+        found
+    }
+
+    /// The smallest version in any segment of the log that holds a dead record, with that segment, and
+    /// the smallest in any other.
+    fn pins(&self) -> ((Version, Option<SegmentNumber>), Version) {
+        let (mut lowest, mut second) = ((Version::MAX, None), Version::MAX);
+        for (number, segment) in self.iter() {
+            if !segment.holds_log() || segment.dead_records == 0 {
+                continue;
+            }
+            if segment.version_min < lowest.0 {
+                second = lowest.0;
+                lowest = (segment.version_min, Some(number));
+            } else {
+                second = second.min(segment.version_min);
+            }
+        }
+        (lowest, second)
+    }
+
+    /// True if a segment of the log that began before `lsn` has no summary.
+    fn has_unsealed_before(&self, lsn: Lsn) -> bool {
+        self.segments.iter().any(|segment| {
+            matches!(segment.state, SegmentState::Closed | SegmentState::Lost)
+                && segment.first_lsn < lsn
+        })
+    }
+
+    /// Segments that are durably part of the log: what a new segment's header says came before it.
+    pub(crate) fn durable_log_count(&self) -> u32 {
+        let durable = self
+            .segments
+            .iter()
+            .filter(|segment| segment.header_is_durable);
+        u32_of(durable.count())
+    }
+
+    /// Segments that the log can still open, but for those on devices that are `fenced`.
+    pub(crate) fn available(&self, fenced: impl Fn(u16) -> bool) -> usize {
+        let slots = (0_u16..).zip(&self.available_by_slot);
+        slots
+            .filter(|(slot, _)| !fenced(*slot))
+            .map(|(_, count)| count)
+            .sum()
+    }
+
+    /// A record of `length` at `address` is the newest of its key.
+    pub(crate) fn note_live(&mut self, address: RecordAddress, length: RecordLength) {
+        if let Some(segment) = self.segment_of(address) {
+            segment.live_records += 1;
+            segment.live_bytes += u64::from(length.bytes_max());
+        }
+    }
+
+    /// The record of `length` at `address` has been superseded.
+    pub(crate) fn note_dead(&mut self, address: RecordAddress, length: RecordLength) {
+        if let Some(segment) = self.segment_of(address) {
+            assert!(segment.live_records > 0, "a record dies once");
+            segment.live_records -= 1;
+            segment.dead_records += 1;
+            segment.live_bytes = segment
+                .live_bytes
+                .saturating_sub(u64::from(length.bytes_max()));
+            if segment.live_records == 0 {
+                self.nothing_freeable = false;
+            }
+        }
+    }
+
+    /// A tombstone of `version` stands in the segment.
+    pub(crate) fn note_tombstone(&mut self, number: SegmentNumber, version: Version) {
+        if let Some(segment) = self.segment_mut(number) {
+            segment.tombstones += 1;
+            segment.tombstone_version_max = segment.tombstone_version_max.max(version);
+        }
+    }
+
+    /// A record of `version`, which may be older than the segment's header says, stands in it.
+    pub(crate) fn note_version(&mut self, number: SegmentNumber, version: Version) {
+        if let Some(segment) = self.segment_mut(number) {
+            segment.version_min = segment.version_min.min(version);
+        }
+    }
+
+    pub(crate) fn counts(&self) -> SegmentCounts {
+        let lost = self
+            .segments
+            .iter()
+            .filter(|segment| segment.state == SegmentState::Lost);
+        SegmentCounts {
+            total: u64_of(self.segments.len()),
+            available: u64_of(self.available(|_| false)),
+            lost: u64_of(lost.count()),
+            live_bytes: self.segments.iter().map(|segment| segment.live_bytes).sum(),
+            tombstones: self
+                .segments
+                .iter()
+                .map(|segment| u64::from(segment.tombstones))
+                .sum(),
+        }
+    }
+
+    fn segment_of(&mut self, address: RecordAddress) -> Option<&mut Segment> {
+        let place = RecordPlace::unpack(address, self.segment_bytes)?;
+        self.segment_mut(place.segment)
+    }
+
+    fn segment_mut(&mut self, number: SegmentNumber) -> Option<&mut Segment> {
+        self.segments.get_mut(usize::try_from(number.get()).ok()?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table(count: u64) -> SegmentTable {
+        let places = (0..count)
+            .map(|n| SegmentPlace {
+                slot: 0,
+                offset_bytes: n << 20,
+            })
+            .collect();
+        SegmentTable::new(places, 1 << 20)
+    }
+
+    fn address(table: &SegmentTable, number: u32) -> RecordAddress {
+        RecordPlace {
+            segment: SegmentNumber::new(number),
+            offset_bytes: 8192,
+        }
+        .pack(table.segment_bytes())
+        .unwrap()
+    }
+
+    fn sealed(count: u64) -> SegmentTable {
+        let mut table = table(count);
+        for number in 0..u32::try_from(count).unwrap() {
+            table.change(SegmentNumber::new(number), |segment| {
+                segment.state = SegmentState::Sealed;
+                segment.first_lsn = Lsn::new(u64::from(number) * 100 + 1);
+                segment.version_min = Version::new(u64::from(number) * 4 + 5);
+            });
+        }
+        table
+    }
+
+    #[test]
+    fn a_tombstone_stays_while_a_stale_copy_could_come_back() {
+        let mut table = sealed(2);
+        let length = RecordLength::round_up(100).unwrap();
+        // Segment 0: a record of version 5 beside a live one; segment 1: the tombstone, version 9.
+        let (first, second) = (SegmentNumber::new(0), SegmentNumber::new(1));
+        let (here, there) = (address(&table, 0), address(&table, 0));
+        table.note_live(here, length);
+        table.note_live(there, length);
+        table.note_dead(here, length);
+        table.note_tombstone(second, Version::new(9));
+        assert_eq!(table.freeable(), None);
+        // The live neighbour dies: segment 0 can go, and only when it is durably free, segment 1.
+        table.note_dead(there, length);
+        assert_eq!(table.freeable(), Some(first));
+        table.set_state(first, SegmentState::Freeing);
+        assert_eq!(table.freeable(), None);
+        table.change(first, |segment| {
+            segment.become_free(Life::new(1), Lsn::new(300))
+        });
+        assert_eq!(table.freeable(), Some(second));
+    }
+
+    #[test]
+    fn an_unreadable_segment_keeps_every_tombstone() {
+        let mut table = sealed(2);
+        table.note_tombstone(SegmentNumber::new(1), Version::new(9));
+        assert_eq!(
+            table.freeable(),
+            Some(SegmentNumber::new(0)),
+            "it holds nothing"
+        );
+        table.change(SegmentNumber::new(0), Segment::become_unreadable);
+        assert_eq!(table.freeable(), None);
+    }
+
+    #[test]
+    fn a_segment_that_may_still_be_written_is_not_freed() {
+        let mut table = sealed(1);
+        let number = SegmentNumber::new(0);
+        table.note_write(number);
+        assert_eq!(table.freeable(), None);
+        table.note_answer(number);
+        assert_eq!(table.freeable(), Some(number));
+    }
+
+    #[test]
+    fn void_positions_are_kept_while_a_segment_before_them_has_no_summary() {
+        let mut table = sealed(2);
+        let (first, second) = (SegmentNumber::new(0), SegmentNumber::new(1));
+        table.set_state(first, SegmentState::Lost);
+        table.change(second, |segment| segment.declares_void = true);
+        assert_eq!(table.freeable(), None);
+        table.set_state(first, SegmentState::Free);
+        assert_eq!(table.freeable(), Some(second));
+    }
+
+    #[test]
+    fn preparation_spreads_over_devices() {
+        let mut places: Vec<_> = (0..2)
+            .map(|n| SegmentPlace {
+                slot: 0,
+                offset_bytes: n << 20,
+            })
+            .collect();
+        places.extend((0..4).map(|n| SegmentPlace {
+            slot: 1,
+            offset_bytes: n << 20,
+        }));
+        let mut table = SegmentTable::new(places, 1 << 20);
+        let mut slots = Vec::new();
+        while let Some(number) = table.next_to_prepare(|_| false) {
+            table.set_state(number, SegmentState::Prepared);
+            slots.push(table.get(number).unwrap().place.slot);
+        }
+        assert_eq!(slots, [1, 1, 0, 1, 0, 1]);
+        assert_eq!(table.available(|_| false), 6);
+        assert_eq!(table.available(|slot| slot == 1), 2);
+    }
+
+    #[test]
+    fn a_fenced_device_gives_no_segments() {
+        let table = table(3);
+        assert_eq!(table.next_to_prepare(|slot| slot == 0), None);
+    }
+}

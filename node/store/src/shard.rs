@@ -1,0 +1,286 @@
+//! A shard: the store's face. Open it, run its background task, read, write, scan, close.
+//!
+//! Everything of one shard lives on one core; handles are cheap to clone there and cannot leave it.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use corelith_index::{Digest, Index, SetId, Shard as IndexShard};
+use corelith_io::{BufferPool, Clock, Device};
+use hashbrown::HashMap;
+
+use crate::format::fields::u64_of;
+use crate::log::{Log, LogGeometry};
+use crate::notify::Notify;
+use crate::record::{Metadata, Record};
+use crate::recovery::{RecoveryReport, recover};
+use crate::segments::{SegmentCounts, SegmentTable};
+use crate::sets::{SetError, SetTable};
+use crate::state::{AttachedDevice, Counters, ShardCore, State};
+use crate::store_clock::StoreClock;
+use crate::turns::KeyTurns;
+use crate::volume::Volume;
+use crate::writer::{Change, Current, Needs, Written};
+use crate::{Lsn, OpenError, ReadError, Version, WriteError, committer};
+
+/// How a shard is opened.
+#[derive(Clone, Debug)]
+pub struct ShardOptions {
+    /// The shard's number.
+    pub shard: u16,
+    /// Bytes of DRAM that its index may take.
+    pub index_memory_bytes: u64,
+    /// Serve although part of the log was lost: an operator has accepted that answers may be stale.
+    pub accept_stale: bool,
+}
+
+/// One shard of a volume, open on this core.
+#[derive(Clone)]
+pub struct Shard {
+    core: Rc<ShardCore>,
+    report: RecoveryReport,
+}
+
+/// What a shard holds and has done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct ShardStatistics {
+    /// Records that a get would find, expired ones that were not overwritten included.
+    pub records: u64,
+    /// Bytes of DRAM of the index.
+    pub index_bytes: u64,
+    /// Its segments.
+    pub segments: SegmentCounts,
+    /// What it has counted since it was opened.
+    pub counters: Counters,
+    /// Writes accepted and not yet durable.
+    pub pending: u64,
+}
+
+impl Shard {
+    /// Opens a shard of `volume` on `devices`, which are in slot order: recovers it from whatever a
+    /// stop or a crash left. The background task ([`Shard::run`]) must run before writes are made.
+    ///
+    /// # Errors
+    /// See [`OpenError`]. Damage that leaves something to serve is no error: [`Shard::report`] has it.
+    pub async fn open(
+        volume: &Volume,
+        devices: &[Device],
+        (pool, clock): (&BufferPool, &Clock),
+        options: &ShardOptions,
+    ) -> Result<Self, OpenError> {
+        let core = Rc::new(empty_core(volume, devices, (pool, clock), options)?);
+        let report = recover(&core, options.accept_stale).await?;
+        Ok(Self { core, report })
+    }
+
+    /// The background task: gives batches to the devices and keeps segments ready. Ends after
+    /// [`Shard::close`] when everything accepted is durable and the open segment is sealed.
+    pub fn run(&self) -> impl Future<Output = ()> + 'static {
+        committer::run(Rc::clone(&self.core))
+    }
+
+    /// The newest durable version of a record; `None` if there is none or it has expired. One device
+    /// read for a hit, none for a miss.
+    ///
+    /// # Errors
+    /// See [`ReadError`]; they concern this record only.
+    pub async fn get(&self, digest: &Digest) -> Result<Option<Record>, ReadError> {
+        self.core.read(digest).await
+    }
+
+    /// Generation, expiry and set of a record, without a device read where the index can be trusted.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub async fn metadata(&self, digest: &Digest) -> Result<Option<Metadata>, ReadError> {
+        self.core.read_metadata(digest).await
+    }
+
+    /// Writes one record: `decide` sees the newest version (as much of it as `needs` says) and
+    /// returns the change, or a reason to reject the write. `input` is the content that came with the
+    /// request; a decision may also make one in the scratch that it is given. Answers when the
+    /// change is durable.
+    ///
+    /// # Errors
+    /// See [`WriteError`]. Only [`WriteError::InDoubt`] leaves open whether it happened.
+    pub async fn write<E>(
+        &self,
+        digest: &Digest,
+        needs: Needs,
+        input: &[u8],
+        decide: impl FnMut(Option<Current<'_>>, &mut Vec<u8>) -> Result<Change, E>,
+    ) -> Result<Written, WriteError<E>> {
+        self.core.write(digest, needs, input, decide).await
+    }
+
+    /// The number of the set called `name`, made durable if it is new.
+    ///
+    /// # Errors
+    /// [`WriteError::Rejected`] with a [`SetError`], or what a write can answer.
+    pub async fn set_id(&self, name: &str) -> Result<SetId, WriteError<SetError>> {
+        self.core.set_id(name).await
+    }
+
+    /// The number of a set, if any record of it was ever written here.
+    #[must_use]
+    pub fn known_set(&self, name: &str) -> Option<SetId> {
+        self.core.state.borrow().sets.number(name)
+    }
+
+    /// The name of a set; empty for [`SetId::NONE`] and for a number that has none.
+    #[must_use]
+    pub fn set_name(&self, set: SetId) -> String {
+        self.core
+            .state
+            .borrow()
+            .sets
+            .name(set)
+            .unwrap_or_default()
+            .to_owned()
+    }
+
+    /// All sets of this shard: number and name.
+    #[must_use]
+    pub fn sets(&self) -> Vec<(SetId, String)> {
+        let state = self.core.state.borrow();
+        state
+            .sets
+            .iter()
+            .map(|(set, name)| (set, name.to_owned()))
+            .collect()
+    }
+
+    /// The shard's number in its volume.
+    #[must_use]
+    pub fn number(&self) -> u16 {
+        self.core.number
+    }
+
+    /// The store's clock, in milliseconds since the Unix epoch.
+    #[must_use]
+    pub fn now_ms(&self) -> u64 {
+        self.core.clock.now_ms()
+    }
+
+    /// The longest record, header included, in bytes.
+    #[must_use]
+    pub fn record_bytes_max(&self) -> u64 {
+        self.core.record_bytes_max()
+    }
+
+    /// What recovery found when the shard was opened.
+    #[must_use]
+    pub const fn report(&self) -> RecoveryReport {
+        self.report
+    }
+
+    /// True while answers may be older than what was acknowledged before the last start.
+    #[must_use]
+    pub fn may_be_stale(&self) -> bool {
+        self.core.stale.get()
+    }
+
+    /// True if every device is fenced after a failed flush: reads go on, writes are refused.
+    #[must_use]
+    pub fn is_fenced(&self) -> bool {
+        self.core.is_fenced()
+    }
+
+    /// Figures for metrics.
+    #[must_use]
+    pub fn statistics(&self) -> ShardStatistics {
+        let state = self.core.state.borrow();
+        ShardStatistics {
+            records: state.index.len(),
+            index_bytes: state.index.memory_bytes(),
+            segments: state.segments.counts(),
+            counters: state.counters,
+            pending: u64_of(state.pending.len()),
+        }
+    }
+
+    /// Refuses new writes and lets [`Shard::run`] end when all accepted ones are durable.
+    pub fn close(&self) {
+        self.core.closing.set(true);
+        self.core.work.notify_all();
+        self.core.room.notify_all();
+    }
+
+    pub(crate) fn core(&self) -> &ShardCore {
+        &self.core
+    }
+}
+
+fn empty_core(
+    volume: &Volume,
+    devices: &[Device],
+    (pool, clock): (&BufferPool, &Clock),
+    options: &ShardOptions,
+) -> Result<ShardCore, OpenError> {
+    let shard = options.shard;
+    let label = volume.label().ok_or(OpenError::NoSuchShard { shard })?;
+    let index_shard =
+        IndexShard::new(shard, label.shard_count).map_err(|_| OpenError::NoSuchShard { shard })?;
+    let mut attached = Vec::new();
+    let mut logical_block_bytes = 512;
+    for (slot, _) in (0_u16..).zip(volume.devices()) {
+        let missing = OpenError::NoDevice { slot };
+        let (Some(device), Some(binding)) = (devices.get(usize::from(slot)), volume.binding(slot))
+        else {
+            return Err(missing);
+        };
+        logical_block_bytes =
+            logical_block_bytes.max(u64::from(device.geometry().logical_block_bytes));
+        attached.push(AttachedDevice {
+            device: device.clone(),
+            binding,
+        });
+    }
+    let places = volume.segments_of(shard);
+    if places.is_empty() {
+        return Err(OpenError::NoSuchShard { shard });
+    }
+    let found = u64_of(places.len());
+    let limit = (1_u64 << 44) / label.segment_bytes;
+    if found > limit {
+        return Err(OpenError::TooManySegments {
+            shard,
+            found,
+            limit,
+        });
+    }
+    let geometry = LogGeometry {
+        shard,
+        segment_bytes: label.segment_bytes,
+        write_unit_bytes: label.write_unit_bytes.into(),
+    };
+    let state = State {
+        index: Index::new(index_shard, options.index_memory_bytes),
+        index_memory_bytes: options.index_memory_bytes,
+        segments: SegmentTable::new(places, label.segment_bytes),
+        log: Log::new(
+            geometry,
+            (Lsn::NONE, Lsn::NONE),
+            Lsn::new(1),
+            Version::new(1),
+        ),
+        pending: HashMap::new(),
+        pending_inserts: 0,
+        sets: SetTable::default(),
+        counters: Counters::default(),
+    };
+    Ok(ShardCore {
+        number: shard,
+        volume: label.volume,
+        devices: attached,
+        pool: pool.clone(),
+        clock: StoreClock::new(clock.clone()),
+        turns: KeyTurns::default(),
+        state: RefCell::new(state),
+        work: Notify::default(),
+        room: Notify::default(),
+        closing: Cell::new(false),
+        stale: Cell::new(false),
+        logical_block_bytes,
+    })
+}

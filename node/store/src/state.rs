@@ -1,0 +1,246 @@
+//! What one shard knows, between two awaits: index, segments, log, pending versions.
+//!
+//! All of it belongs to one core. It is borrowed for the length of one synchronous step and never
+//! across an await. Invariant: the index shows durable versions only; `pending` shows, for each key
+//! with a write on its way, the newest one.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use corelith_index::{Digest, Entry, Index, RecordLength, ScanPosition};
+use corelith_io::{BufferPool, Device};
+use hashbrown::HashMap;
+
+use crate::Lsn;
+use crate::batch::{Appended, Batch, Writes};
+use crate::format::binding::DeviceBinding;
+use crate::format::fields::u64_of;
+use crate::format::record_header::{RecordFlags, RecordHeader};
+use crate::log::Log;
+use crate::notify::Notify;
+use crate::outcome::{BatchEnd, Outcome};
+use crate::place::RecordPlace;
+use crate::segments::SegmentTable;
+use crate::sets::{DefinitionPlace, SetTable};
+use crate::store_clock::StoreClock;
+use crate::turns::KeyTurns;
+
+/// One device of the volume, as this core sees it.
+pub(crate) struct AttachedDevice {
+    pub(crate) device: Device,
+    pub(crate) binding: DeviceBinding,
+}
+
+/// What the index knows a key by. Writes are ordered by it rather than by the digest, so that of two
+/// keys with one tag the second always sees the first in the index, and says so in its record.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct TagKey {
+    partition: u16,
+    tag: u64,
+}
+
+impl TagKey {
+    pub(crate) fn of(digest: &Digest) -> Self {
+        Self {
+            partition: digest.partition().get(),
+            tag: ScanPosition::of(digest).get(),
+        }
+    }
+}
+
+/// The newest version of a key while it is on its way.
+#[derive(Clone)]
+pub(crate) struct Pending {
+    pub(crate) appended: Appended,
+    pub(crate) lsn: Lsn,
+    pub(crate) outcome: Rc<Outcome>,
+}
+
+/// What changes.
+pub(crate) struct State {
+    pub(crate) index: Index,
+    /// What the index was granted, in bytes.
+    pub(crate) index_memory_bytes: u64,
+    pub(crate) segments: SegmentTable,
+    pub(crate) log: Log,
+    pub(crate) pending: HashMap<TagKey, Pending>,
+    /// Pending records whose keys are not in the index yet.
+    pub(crate) pending_inserts: u64,
+    pub(crate) sets: SetTable,
+    pub(crate) counters: Counters,
+}
+
+/// What the store has counted since it was opened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Counters {
+    /// Batches durable.
+    pub batches: u64,
+    /// Records in them.
+    pub records: u64,
+    /// Bytes of headers and contents of those records.
+    pub record_bytes: u64,
+    /// Bytes of those batches, padding and batch headers included.
+    pub batch_bytes: u64,
+    /// Bytes written beside batches: segment headers, summaries, zeros ahead of first use.
+    pub overhead_bytes: u64,
+    /// Reads of records from a device.
+    pub device_reads: u64,
+    /// Bytes of those reads.
+    pub device_read_bytes: u64,
+    /// Records found damaged by a read.
+    pub damaged_reads: u64,
+    /// Batches that ended in doubt.
+    pub batches_in_doubt: u64,
+    /// Segments given up after a failed write.
+    pub segments_lost: u64,
+    /// Records that are durable but that the index refused: its table cannot be addressed any further.
+    pub index_refusals: u64,
+}
+
+/// All of one shard: shared by its operations and its background task.
+pub(crate) struct ShardCore {
+    pub(crate) number: u16,
+    pub(crate) volume: [u8; 16],
+    /// By slot.
+    pub(crate) devices: Vec<AttachedDevice>,
+    pub(crate) pool: BufferPool,
+    pub(crate) clock: StoreClock,
+    pub(crate) turns: KeyTurns,
+    pub(crate) state: RefCell<State>,
+    /// Work for the background task.
+    pub(crate) work: Notify,
+    /// Room for writers that wait.
+    pub(crate) room: Notify,
+    pub(crate) closing: Cell<bool>,
+    /// Part of the log was lost and nobody has accepted that yet.
+    pub(crate) stale: Cell<bool>,
+    /// Unit of reads, in bytes.
+    pub(crate) logical_block_bytes: u64,
+}
+
+impl ShardCore {
+    /// True if every device is fenced: nothing can be written any more.
+    pub(crate) fn is_fenced(&self) -> bool {
+        !self.devices.is_empty() && self.devices.iter().all(|device| device.device.is_fenced())
+    }
+
+    /// True if nothing can be written to the device in `slot`.
+    pub(crate) fn is_slot_fenced(&self, slot: u16) -> bool {
+        self.device(slot)
+            .is_none_or(|device| device.device.is_fenced())
+    }
+
+    pub(crate) fn device(&self, slot: u16) -> Option<&AttachedDevice> {
+        self.devices.get(usize::from(slot))
+    }
+}
+
+impl State {
+    /// Makes a settled batch visible: index and set table take its records in order.
+    pub(crate) fn apply(&mut self, batch: &Batch) {
+        self.counters.batches += 1;
+        self.counters.records += u64_of(batch.writes.records.len());
+        self.counters.batch_bytes += u64_of(batch.length_bytes);
+        for appended in &batch.writes.records {
+            let stored = RecordHeader::stored_bytes(appended.row.content_bytes.into());
+            self.counters.record_bytes += stored;
+            if appended.row.flags.contains(RecordFlags::META) {
+                self.define(appended, batch.content(&appended.row).unwrap_or_default());
+            } else if appended.row.flags.contains(RecordFlags::TOMBSTONE) {
+                self.bury(appended);
+            } else {
+                self.place(appended);
+            }
+            self.forget_pending(appended);
+        }
+        batch.writes.outcome.settle(BatchEnd::Durable);
+    }
+
+    /// Takes writes that failed out of sight.
+    pub(crate) fn give_up(&mut self, writes: &Writes, end: BatchEnd) {
+        for appended in &writes.records {
+            self.forget_pending(appended);
+        }
+        writes.outcome.settle(end);
+    }
+
+    fn define(&mut self, appended: &Appended, content: &[u8]) {
+        let name = std::str::from_utf8(content).unwrap_or_default();
+        let place = DefinitionPlace {
+            address: appended.address,
+            length: length_of(appended),
+        };
+        let replaced = self.sets.define(appended.row.set, name, place);
+        self.segments.note_live(place.address, place.length);
+        if let Some(old) = replaced {
+            self.segments.note_dead(old.address, old.length);
+        }
+    }
+
+    fn bury(&mut self, appended: &Appended) {
+        let row = &appended.row;
+        let removed = appended
+            .previous
+            .and_then(|old| self.index.remove(&row.digest, old).zip(Some(old)));
+        if let Some((entry, old)) = removed {
+            self.segments.note_dead(old, entry.length);
+        }
+        let segment_bytes = self.segments.segment_bytes();
+        if let Some(place) = RecordPlace::unpack(appended.address, segment_bytes) {
+            self.segments.note_tombstone(place.segment, row.version);
+        }
+    }
+
+    fn place(&mut self, appended: &Appended) {
+        let row = &appended.row;
+        let entry = Entry {
+            address: appended.address,
+            length: length_of(appended),
+            generation: row.generation,
+            expiry: row.expiry,
+            set: row.set,
+            is_damaged: false,
+        };
+        match appended.previous {
+            Some(old) => {
+                let Some(replaced) = self.index.replace(&row.digest, old, entry) else {
+                    unreachable!("the entry that a write builds on stays until it is settled");
+                };
+                self.segments.note_dead(old, replaced.length);
+                self.segments.note_live(appended.address, entry.length);
+            }
+            None => match self.index.insert(&row.digest, entry) {
+                Ok(()) => self.segments.note_live(appended.address, entry.length),
+                Err(_) => self.counters.index_refusals += 1,
+            },
+        }
+    }
+
+    fn forget_pending(&mut self, appended: &Appended) {
+        if appended.row.flags.contains(RecordFlags::META) {
+            self.sets.forget_pending(appended.row.set);
+            return;
+        }
+        if appended.previous.is_none() {
+            self.pending_inserts = self.pending_inserts.saturating_sub(1);
+        }
+        let key = TagKey::of(&appended.row.digest);
+        let newest = |pending: &Pending| pending.appended.row.version == appended.row.version;
+        if self.pending.get(&key).is_some_and(newest) {
+            self.pending.remove(&key);
+        }
+    }
+}
+
+fn length_of(appended: &Appended) -> RecordLength {
+    let stored = RecordHeader::stored_bytes(appended.row.content_bytes.into());
+    let Some(length) = stored_length(stored) else {
+        unreachable!("a record longer than the index can tell is not appended");
+    };
+    length
+}
+
+/// A stored length in the index's rounding.
+pub(crate) fn stored_length(stored_bytes: u64) -> Option<RecordLength> {
+    RecordLength::round_up(u32::try_from(stored_bytes).ok()?)
+}

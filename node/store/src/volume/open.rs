@@ -1,0 +1,231 @@
+//! Opens a volume: finds the newest valid label and extent table of each device, and checks that
+//! the devices are one whole volume.
+
+use corelith_io::{BufferPool, Device, DeviceOffset, DmaBuffer};
+
+use super::{Volume, VolumeDevice, VolumeError};
+use crate::format::extent_table::{ExtentTable, ExtentTableError};
+use crate::format::fields::usize_of;
+use crate::format::superblock::{
+    SUPERBLOCK_BLOCK_BYTES, SUPERBLOCK_BYTES, Superblock, SuperblockError,
+};
+use crate::layout::DeviceLayout;
+
+/// Opens the volume that `devices` are, in whatever order they are given. Returns it with, for each
+/// slot, the position of its device in `devices`.
+///
+/// # Errors
+/// See [`VolumeError`]: damaged, missing, foreign or duplicate devices.
+pub async fn open_volume(
+    devices: &[Device],
+    pool: &BufferPool,
+) -> Result<(Volume, Vec<usize>), VolumeError> {
+    let mut found: Vec<(usize, VolumeDevice)> = Vec::new();
+    for (position, device) in devices.iter().enumerate() {
+        let opened = inspect_device(device, pool).await?;
+        if let Some((first, known)) = found.first() {
+            check_same_volume(&known.label, &opened.label, (devices, *first, position))?;
+        }
+        if let Some((other, _)) = found
+            .iter()
+            .find(|(_, known)| known.label.slot == opened.label.slot)
+        {
+            return Err(VolumeError::Duplicate {
+                device: device.name().to_owned(),
+                other: name(devices, *other),
+                slot: opened.label.slot,
+            });
+        }
+        found.push((position, opened));
+    }
+    found.sort_by_key(|(_, device)| device.label.slot);
+    let expected = found
+        .first()
+        .map_or(1, |(_, device)| device.label.device_count);
+    for slot in 0..expected {
+        let present = found
+            .get(usize::from(slot))
+            .is_some_and(|(_, device)| device.label.slot == slot);
+        if !present {
+            return Err(VolumeError::Missing { expected, slot });
+        }
+    }
+    let (positions, devices) = found.into_iter().unzip();
+    Ok((Volume { devices }, positions))
+}
+
+/// An error unless both labels are of one volume and say the same of it.
+fn check_same_volume(
+    first: &Superblock,
+    other: &Superblock,
+    (devices, first_position, position): (&[Device], usize, usize),
+) -> Result<(), VolumeError> {
+    let (first_name, device) = (name(devices, first_position), name(devices, position));
+    if first.volume != other.volume {
+        return Err(VolumeError::Mixed {
+            first: first_name,
+            device,
+        });
+    }
+    let fields = [
+        ("device_count", first.device_count == other.device_count),
+        ("shard_count", first.shard_count == other.shard_count),
+        (
+            "write_unit_bytes",
+            first.write_unit_bytes == other.write_unit_bytes,
+        ),
+        ("segment_bytes", first.segment_bytes == other.segment_bytes),
+        ("extent_bytes", first.extent_bytes == other.extent_bytes),
+        ("namespace", first.namespace == other.namespace),
+    ];
+    match fields.into_iter().find(|(_, same)| !same) {
+        Some((field, _)) => Err(VolumeError::Disagreement {
+            first: first_name,
+            device,
+            field,
+        }),
+        None => Ok(()),
+    }
+}
+
+/// Reads what one device says of itself, without the others of its volume.
+///
+/// # Errors
+/// [`VolumeError::Label`] with [`SuperblockError::NotALabel`] if the device is not ours, and the
+/// other variants for one that is ours but damaged or changed.
+pub async fn inspect_device(
+    device: &Device,
+    pool: &BufferPool,
+) -> Result<VolumeDevice, VolumeError> {
+    let label = read_label(device, pool).await?;
+    let geometry = device.geometry();
+    if geometry.size_bytes < label.device_bytes {
+        return Err(VolumeError::Shrunk {
+            device: device.name().to_owned(),
+            expected_bytes: label.device_bytes,
+            found_bytes: geometry.size_bytes,
+        });
+    }
+    if geometry.logical_block_bytes > label.write_unit_bytes {
+        return Err(VolumeError::BlockSize {
+            device: device.name().to_owned(),
+            expected_bytes: label.logical_block_bytes,
+            found_bytes: geometry.logical_block_bytes,
+        });
+    }
+    let extents = read_extents(device, pool, &label).await?;
+    Ok(VolumeDevice { label, extents })
+}
+
+/// The newest valid copy of the label.
+async fn read_label(device: &Device, pool: &BufferPool) -> Result<Superblock, VolumeError> {
+    let mut best: Option<Superblock> = None;
+    let mut worst = None;
+    let size_bytes = device.geometry().size_bytes;
+    let inside = |offset: &u64| offset + SUPERBLOCK_BLOCK_BYTES <= size_bytes;
+    for offset in DeviceLayout::label_offsets(size_bytes)
+        .into_iter()
+        .filter(inside)
+    {
+        let buffer = match read(device, pool, offset, usize_of(SUPERBLOCK_BLOCK_BYTES)).await {
+            Ok(buffer) => buffer,
+            Err(error) => {
+                worst = Some(error);
+                continue;
+            }
+        };
+        let decoded = buffer
+            .as_slice()
+            .first_chunk::<SUPERBLOCK_BYTES>()
+            .ok_or(SuperblockError::NotALabel)
+            .and_then(Superblock::decode);
+        match decoded {
+            Ok(label)
+                if best
+                    .as_ref()
+                    .is_none_or(|known| known.generation < label.generation) =>
+            {
+                best = Some(label);
+            }
+            Ok(_) | Err(SuperblockError::NotALabel) => {}
+            Err(error) => {
+                worst = Some(VolumeError::Label {
+                    device: device.name().to_owned(),
+                    error,
+                });
+            }
+        }
+    }
+    // A device that cannot be read, or whose label is damaged, is not one without a label.
+    best.ok_or_else(|| {
+        worst.unwrap_or_else(|| VolumeError::Label {
+            device: device.name().to_owned(),
+            error: SuperblockError::NotALabel,
+        })
+    })
+}
+
+/// The newest valid copy of the extent table.
+async fn read_extents(
+    device: &Device,
+    pool: &BufferPool,
+    label: &Superblock,
+) -> Result<ExtentTable, VolumeError> {
+    let mut best: Option<ExtentTable> = None;
+    let mut worst = None;
+    for offset in label.table_offsets {
+        let buffer = match read(device, pool, offset, usize_of(label.table_bytes)).await {
+            Ok(buffer) => buffer,
+            Err(error) => {
+                worst = Some(error);
+                continue;
+            }
+        };
+        let (volume, slot) = (&label.volume, label.slot);
+        match ExtentTable::decode(buffer.as_slice(), volume, slot, label.extent_count) {
+            Ok(table)
+                if best
+                    .as_ref()
+                    .is_none_or(|known| known.generation < table.generation) =>
+            {
+                best = Some(table);
+            }
+            Ok(_) => {}
+            Err(error) => {
+                worst = Some(VolumeError::Extents {
+                    device: device.name().to_owned(),
+                    error,
+                });
+            }
+        }
+    }
+    best.ok_or_else(|| {
+        worst.unwrap_or_else(|| VolumeError::Extents {
+            device: device.name().to_owned(),
+            error: ExtentTableError::NotATable,
+        })
+    })
+}
+
+async fn read(
+    device: &Device,
+    pool: &BufferPool,
+    offset_bytes: u64,
+    length: usize,
+) -> Result<DmaBuffer, VolumeError> {
+    let buffer = pool.take(length)?;
+    let (buffer, result) = device
+        .read(DeviceOffset::new(offset_bytes), buffer, length)
+        .await;
+    result.map_err(|error| VolumeError::Device {
+        device: device.name().to_owned(),
+        error,
+    })?;
+    Ok(buffer)
+}
+
+fn name(devices: &[Device], position: usize) -> String {
+    devices
+        .get(position)
+        .map_or_else(String::new, |device| device.name().to_owned())
+}

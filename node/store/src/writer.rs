@@ -1,0 +1,513 @@
+//! Writes: look at the newest version, let the caller decide, append, wait until it is durable.
+//!
+//! The caller decides in one synchronous step, with the key's turn held, so a decision is atomic for
+//! its key. An answer that rests on a version still on its way waits for that version; if that one
+//! fails, the decision is taken again on what is left.
+
+use std::rc::Rc;
+
+use corelith_index::limits::SAME_TAG_COUNT_MAX;
+use corelith_index::{Digest, Entry, ExpirySeconds, Generation, RecordAddress, SetId};
+
+use crate::allocation::open_segment;
+use crate::batch::Appended;
+use crate::format::fields::u64_of;
+use crate::format::record_header::{RecordFlags, RecordHeader};
+use crate::limits::{BATCHES_QUEUED_MAX, RECORD_BYTES_MAX, SEGMENTS_RESERVED};
+use crate::log::NewRecord;
+use crate::outcome::{BatchEnd, Outcome};
+use crate::reader::{Depth, Found};
+use crate::record::Record;
+use crate::segments::SegmentState;
+use crate::state::{Pending, ShardCore, TagKey};
+use crate::store_clock::StoreClock;
+use crate::{ReadError, Version, WriteError};
+
+/// What a decision needs to see of the current version.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Needs {
+    /// Generation, expiry and set: no device read.
+    Metadata,
+    /// The content too.
+    Content,
+}
+
+/// The newest version of a record, as a decision sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct Current<'a> {
+    /// Count of the record's writes.
+    pub generation: Generation,
+    /// When it expires.
+    pub expiry: ExpirySeconds,
+    /// The set.
+    pub set: SetId,
+    /// The content; empty unless it was asked for.
+    pub content: &'a [u8],
+}
+
+/// What a decision does to the record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Change {
+    /// A new version with the content that the request brought.
+    PutInput {
+        /// When it expires.
+        expiry: ExpirySeconds,
+        /// The set.
+        set: SetId,
+    },
+    /// A new version with the content that the decision made.
+    PutMade {
+        /// When it expires.
+        expiry: ExpirySeconds,
+        /// The set.
+        set: SetId,
+    },
+    /// A new version with the old content and another expiry: only of a record that is there, and
+    /// only with [`Needs::Content`]; anything else is the caller's mistake and stops the process.
+    Touch {
+        /// When it expires.
+        expiry: ExpirySeconds,
+    },
+    /// A tombstone, if there is a record; [`Written::existed`] tells.
+    Delete,
+}
+
+/// An acknowledged write.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Written {
+    /// The record's generation now; that of the deleted version after a delete.
+    pub generation: Generation,
+    /// When it expires.
+    pub expiry: ExpirySeconds,
+    /// Identity of the write; [`Version::NONE`] if a delete found nothing.
+    pub version: Version,
+    /// True if there was a record before.
+    pub existed: bool,
+}
+
+/// The newest version, wherever it is.
+enum Newest {
+    Absent {
+        twin: bool,
+    },
+    Durable {
+        entry: Entry,
+        record: Option<Record>,
+        twin: bool,
+    },
+    Pending {
+        pending: Pending,
+        content: Vec<u8>,
+    },
+}
+
+/// How an attempt to append went.
+pub(crate) enum Append {
+    /// It is in the open batch.
+    Done(Appended, Rc<Outcome>),
+    /// There is no room just now.
+    Wait,
+}
+
+/// How one attempt at a write went.
+enum Attempt {
+    /// The answer.
+    Answered(Written),
+    /// What the decision rested on has failed: decide again on what is left.
+    Again,
+}
+
+impl ShardCore {
+    /// Runs one write. `input` is the content that came with the request; `decide` sees the newest
+    /// version and may make a content of its own in the scratch that it is given.
+    pub(crate) async fn write<E>(
+        &self,
+        digest: &Digest,
+        needs: Needs,
+        input: &[u8],
+        mut decide: impl FnMut(Option<Current<'_>>, &mut Vec<u8>) -> Result<Change, E>,
+    ) -> Result<Written, WriteError<E>> {
+        loop {
+            let attempt = self
+                .attempt_write(digest, needs, input, &mut decide)
+                .await?;
+            if let Attempt::Answered(written) = attempt {
+                return Ok(written);
+            }
+        }
+    }
+
+    async fn attempt_write<E>(
+        &self,
+        digest: &Digest,
+        needs: Needs,
+        input: &[u8],
+        decide: &mut impl FnMut(Option<Current<'_>>, &mut Vec<u8>) -> Result<Change, E>,
+    ) -> Result<Attempt, WriteError<E>> {
+        let turn = self
+            .turns
+            .take(TagKey::of(digest))
+            .await
+            .map_err(|_| WriteError::KeyBusy)?;
+        self.check_open()?;
+        if let Some(outcome) = self.pending_twin(digest) {
+            drop(turn);
+            outcome.wait().await;
+            return Ok(Attempt::Again);
+        }
+        let newest = self.newest(digest, needs).await?;
+        let current = newest.current(&self.clock);
+        let existed = current.is_some();
+        let mut made = Vec::new();
+        let record = match decide(current, &mut made) {
+            Ok(change) => {
+                assert!(
+                    needs == Needs::Content || !matches!(change, Change::Touch { .. }),
+                    "a touch writes the old content again, so it must have asked for it"
+                );
+                self.new_record(digest, (&newest, current), change, (input, &made))
+            }
+            Err(reason) => {
+                drop(turn);
+                return settled(newest.outcome(), Err(WriteError::Rejected(reason))).await;
+            }
+        };
+        let Some(record) = record else {
+            drop(turn);
+            return settled(newest.outcome(), Ok(NOTHING_TO_DELETE)).await;
+        };
+        let (generation, expiry) = (record.generation, record.expiry);
+        let appended = self.append_when_possible(&record, newest.outcome()).await?;
+        drop(turn);
+        let Some((appended, outcome)) = appended else {
+            return Ok(Attempt::Again);
+        };
+        match outcome.wait().await {
+            BatchEnd::Durable => {
+                let version = appended.row.version;
+                Ok(Attempt::Answered(Written {
+                    generation,
+                    expiry,
+                    version,
+                    existed,
+                }))
+            }
+            BatchEnd::InDoubt => Err(WriteError::InDoubt),
+            BatchEnd::NotWritten => Err(WriteError::NotWritten),
+        }
+    }
+
+    /// An error if no write is accepted just now.
+    pub(crate) fn check_open<E>(&self) -> Result<(), WriteError<E>> {
+        if self.closing.get() {
+            return Err(WriteError::Closed);
+        }
+        if self.stale.get() {
+            return Err(WriteError::Read(ReadError::MayBeStale));
+        }
+        if self.is_fenced() {
+            return Err(WriteError::Fenced);
+        }
+        Ok(())
+    }
+
+    /// The newest version of a key, pending or durable.
+    async fn newest<E>(&self, digest: &Digest, needs: Needs) -> Result<Newest, WriteError<E>> {
+        if let Some(newest) = self.newest_pending(digest, needs) {
+            return Ok(newest);
+        }
+        let depth = match needs {
+            Needs::Metadata => Depth::Entry,
+            Needs::Content => Depth::Record,
+        };
+        Ok(match self.find(digest, depth).await? {
+            Found::Absent { twin } => Newest::Absent { twin },
+            Found::Entry(entry) => Newest::Durable {
+                entry,
+                record: None,
+                twin: false,
+            },
+            Found::Record {
+                entry,
+                record,
+                twin,
+            } => Newest::Durable {
+                entry,
+                record: Some(record),
+                twin,
+            },
+        })
+    }
+
+    /// The batch of another key with the same tag, if one is on its way.
+    fn pending_twin(&self, digest: &Digest) -> Option<Rc<Outcome>> {
+        let state = self.state.borrow();
+        let pending = state.pending.get(&TagKey::of(digest))?;
+        (pending.appended.row.digest != *digest).then(|| Rc::clone(&pending.outcome))
+    }
+
+    fn newest_pending(&self, digest: &Digest, needs: Needs) -> Option<Newest> {
+        let state = self.state.borrow();
+        let pending = state.pending.get(&TagKey::of(digest))?.clone();
+        let content = match needs {
+            Needs::Metadata => Vec::new(),
+            Needs::Content => {
+                let content = state
+                    .log
+                    .pending_content(pending.lsn, &pending.appended.row);
+                assert!(
+                    content.is_some(),
+                    "a version that is on its way is in a batch"
+                );
+                content.unwrap_or_default().to_vec()
+            }
+        };
+        Some(Newest::Pending { pending, content })
+    }
+
+    /// The record that `change` makes; `None` for a delete of nothing.
+    fn new_record<'a>(
+        &self,
+        digest: &Digest,
+        (newest, current): (&'a Newest, Option<Current<'a>>),
+        change: Change,
+        (input, made): (&'a [u8], &'a [u8]),
+    ) -> Option<NewRecord<'a>> {
+        let generation = current.map_or(Generation::FIRST, |current| current.generation.next());
+        let (flags, expiry, set, content): (_, _, _, &'a [u8]) = match change {
+            Change::PutInput { expiry, set } => (RecordFlags::NONE, expiry, set, input),
+            Change::PutMade { expiry, set } => (RecordFlags::NONE, expiry, set, made),
+            Change::Touch { expiry } => {
+                let Some(current) = current else {
+                    unreachable!("only a record that is there can be touched");
+                };
+                (RecordFlags::NONE, expiry, current.set, current.content)
+            }
+            Change::Delete => (
+                RecordFlags::TOMBSTONE,
+                ExpirySeconds::NEVER,
+                current?.set,
+                &[],
+            ),
+        };
+        let twin = if newest.is_twin() {
+            RecordFlags::TWIN
+        } else {
+            RecordFlags::NONE
+        };
+        Some(NewRecord {
+            digest: *digest,
+            flags: flags.with(twin),
+            generation,
+            set,
+            expiry,
+            updated_ms: self.clock.now_ms(),
+            content,
+            previous: newest.previous(),
+        })
+    }
+
+    /// Appends as soon as the log has room, or says why it never will. `None` if the version that the
+    /// record builds on failed meanwhile.
+    async fn append_when_possible<E>(
+        &self,
+        record: &NewRecord<'_>,
+        rests_on: Option<Rc<Outcome>>,
+    ) -> Result<Option<(Appended, Rc<Outcome>)>, WriteError<E>> {
+        loop {
+            self.check_open()?;
+            let room = self.room.wait();
+            if let Append::Done(appended, outcome) = self.try_append(record)? {
+                return Ok(Some((appended, outcome)));
+            }
+            room.await;
+            let end = rests_on.as_ref().and_then(|outcome| outcome.end());
+            if matches!(end, Some(BatchEnd::InDoubt | BatchEnd::NotWritten)) {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// The longest record that this shard takes, header included, in bytes.
+    pub(crate) fn record_bytes_max(&self) -> u64 {
+        let geometry = self.state.borrow().log.geometry();
+        let half = geometry.segment_bytes / 2;
+        half.min(RECORD_BYTES_MAX)
+    }
+
+    /// Appends a record if there is room for it in the open batch, or for a new one.
+    pub(crate) fn try_append<E>(&self, record: &NewRecord<'_>) -> Result<Append, WriteError<E>> {
+        let stored = RecordHeader::stored_bytes(u64_of(record.content.len()));
+        let limit_bytes = self.record_bytes_max();
+        if stored > limit_bytes {
+            return Err(WriteError::TooLarge {
+                found_bytes: stored,
+                limit_bytes,
+            });
+        }
+        self.admit(record)?;
+        let fits = self.state.borrow().log.fits_open_batch(stored);
+        if !fits && !self.make_room(stored, record.flags)? {
+            return Ok(Append::Wait);
+        }
+        let mut state = self.state.borrow_mut();
+        let (appended, lsn, outcome) = state.log.append(record);
+        if !record.flags.contains(RecordFlags::META) {
+            state.pending_inserts += u64::from(record.previous.is_none());
+            let pending = Pending {
+                appended,
+                lsn,
+                outcome: Rc::clone(&outcome),
+            };
+            state.pending.insert(TagKey::of(&record.digest), pending);
+        }
+        drop(state);
+        self.work.notify_all();
+        Ok(Append::Done(appended, outcome))
+    }
+
+    /// An error if the record brings a key that the index may not take.
+    fn admit<E>(&self, record: &NewRecord<'_>) -> Result<(), WriteError<E>> {
+        if record.previous.is_some() || record.flags.contains(RecordFlags::META) {
+            return Ok(());
+        }
+        let state = self.state.borrow();
+        let crowded = state.index.lookup(&record.digest).len() >= SAME_TAG_COUNT_MAX;
+        let full = state.index.admit(state.pending_inserts + 1).is_err();
+        if crowded || full {
+            Err(WriteError::IndexFull)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Opens a batch that has room for a record of `stored` bytes, in another segment if it must be.
+    /// `Ok(false)` if that needs something to be done first.
+    fn make_room<E>(&self, stored: u64, flags: RecordFlags) -> Result<bool, WriteError<E>> {
+        let mut state = self.state.borrow_mut();
+        state.log.close_batch(self.clock.now_ms());
+        self.work.notify_all();
+        if state.log.queued_batches() >= BATCHES_QUEUED_MAX {
+            return Ok(false);
+        }
+        if !state.log.fits_open_segment(stored) {
+            let reserve = if flags.contains(RecordFlags::TOMBSTONE) {
+                0
+            } else {
+                SEGMENTS_RESERVED
+            };
+            if state.segments.available(|slot| self.is_slot_fenced(slot)) <= reserve {
+                // Unless a segment that holds nothing is being freed just now.
+                let frees = state.segments.is_freeing() || state.segments.freeable().is_some();
+                return if frees {
+                    Ok(false)
+                } else {
+                    Err(WriteError::OutOfSpace)
+                };
+            }
+            if let Some(number) = state.log.close_segment() {
+                state.segments.set_state(number, SegmentState::Closed);
+            }
+            drop(state);
+            if !open_segment(self)? {
+                return Ok(false);
+            }
+            state = self.state.borrow_mut();
+        }
+        let buffer = self.pool.take(state.log.batch_buffer_bytes(stored))?;
+        state.log.open_batch(buffer);
+        Ok(true)
+    }
+}
+
+/// The answer to a delete that found nothing.
+const NOTHING_TO_DELETE: Written = Written {
+    generation: Generation::FIRST,
+    expiry: ExpirySeconds::NEVER,
+    version: Version::NONE,
+    existed: false,
+};
+
+/// Gives `answer` when what it rests on is durable.
+async fn settled<E>(
+    rests_on: Option<Rc<Outcome>>,
+    answer: Result<Written, WriteError<E>>,
+) -> Result<Attempt, WriteError<E>> {
+    let end = match rests_on {
+        None => BatchEnd::Durable,
+        Some(outcome) => outcome.wait().await,
+    };
+    match end {
+        BatchEnd::Durable => answer.map(Attempt::Answered),
+        BatchEnd::InDoubt | BatchEnd::NotWritten => Ok(Attempt::Again),
+    }
+}
+
+impl Newest {
+    /// What a decision sees: `None` for an absent, deleted or expired record.
+    fn current(&self, clock: &StoreClock) -> Option<Current<'_>> {
+        let current = match self {
+            Self::Absent { .. } => return None,
+            Self::Durable { entry, .. } => Current {
+                generation: entry.generation,
+                expiry: entry.expiry,
+                set: entry.set,
+                content: self.content(),
+            },
+            Self::Pending { pending, .. } => {
+                let row = &pending.appended.row;
+                if row.flags.contains(RecordFlags::TOMBSTONE) {
+                    return None;
+                }
+                Current {
+                    generation: row.generation,
+                    expiry: row.expiry,
+                    set: row.set,
+                    content: self.content(),
+                }
+            }
+        };
+        if clock.is_past(current.expiry) {
+            None
+        } else {
+            Some(current)
+        }
+    }
+
+    fn content(&self) -> &[u8] {
+        match self {
+            Self::Absent { .. } => &[],
+            Self::Durable { record, .. } => record.as_ref().map_or(&[], |record| record.content()),
+            Self::Pending { content, .. } => content,
+        }
+    }
+
+    /// The address that the index will hold for the key when this version is settled.
+    fn previous(&self) -> Option<RecordAddress> {
+        match self {
+            Self::Absent { .. } => None,
+            Self::Durable { entry, .. } => Some(entry.address),
+            Self::Pending { pending, .. } => {
+                let row = &pending.appended.row;
+                let deleted = row.flags.contains(RecordFlags::TOMBSTONE);
+                (!deleted).then_some(pending.appended.address)
+            }
+        }
+    }
+
+    fn is_twin(&self) -> bool {
+        match self {
+            Self::Absent { twin } => *twin,
+            Self::Durable { twin, .. } => *twin,
+            Self::Pending { pending, .. } => pending.appended.row.flags.contains(RecordFlags::TWIN),
+        }
+    }
+
+    /// The batch that this version is in, if it is not durable yet.
+    fn outcome(&self) -> Option<Rc<Outcome>> {
+        match self {
+            Self::Absent { .. } | Self::Durable { .. } => None,
+            Self::Pending { pending, .. } => Some(Rc::clone(&pending.outcome)),
+        }
+    }
+}

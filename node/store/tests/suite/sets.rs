@@ -1,0 +1,106 @@
+//! Names of sets: numbered by the shard, durable before they are used, out of reach of digests.
+
+use corelith_index::{Digest, SetId};
+use corelith_store::{SetError, WriteError};
+
+use crate::harness::{NotMet, Rig, Shape, put};
+
+#[test]
+fn sets_survive_restarts() {
+    let mut rig = Rig::new(1, Shape::default());
+    let mut shard = rig.open_sound();
+    let users = rig.run(shard.set_id("users")).unwrap();
+    let events = rig.run(shard.set_id("events")).unwrap();
+    assert_ne!(users, events);
+    for crash in [false, true, false, true] {
+        if crash {
+            rig.power_cut();
+        } else {
+            rig.close(shard);
+        }
+        shard = rig.open_sound();
+        assert_eq!(shard.known_set("users"), Some(users));
+        assert_eq!(rig.run(shard.set_id("events")), Ok(events));
+        assert_eq!(shard.set_name(users), "users");
+        assert_eq!(
+            shard.sets(),
+            [(users, "users".to_owned()), (events, "events".to_owned())]
+        );
+        assert_eq!(shard.statistics().records, 0, "definitions are no records");
+    }
+    let third = rig.run(shard.set_id("third")).unwrap();
+    assert!(third != users && third != events);
+}
+
+#[test]
+fn names_are_checked_and_the_empty_one_is_no_set() {
+    let mut rig = Rig::new(1, Shape::default());
+    let shard = rig.open_sound();
+    assert_eq!(rig.run(shard.set_id("")), Ok(SetId::NONE));
+    let long = "x".repeat(64);
+    let refused = rig.run(shard.set_id(&long));
+    assert_eq!(
+        refused,
+        Err(WriteError::Rejected(SetError::Name { found_bytes: 64 }))
+    );
+    assert_eq!(shard.known_set("never"), None);
+}
+
+#[test]
+fn many_who_name_one_set_at_once_get_one_number() {
+    let mut rig = Rig::new(1, Shape::default());
+    let shard = rig.open_sound();
+    let handles: Vec<_> = (0..60)
+        .map(|number| {
+            let shard = shard.clone();
+            let name = ["a", "b", "c"][number % 3];
+            rig.spawn(async move { (name, shard.set_id(name).await.unwrap()) })
+        })
+        .collect();
+    rig.run_until_idle();
+    for handle in handles {
+        let (name, set) = handle.take().unwrap();
+        assert_eq!(shard.known_set(name), Some(set));
+    }
+    assert_eq!(shard.sets().len(), 3);
+}
+
+#[test]
+fn one_who_gives_up_naming_a_set_leaves_no_second_number() {
+    let mut rig = Rig::new(1, Shape::default());
+    let shard = rig.open_sound();
+    // Polled until its definition is on its way, then dropped.
+    let mut first = Box::pin(shard.set_id("users"));
+    rig.run(std::future::poll_fn(|context| {
+        let _ = first.as_mut().poll(context);
+        std::task::Poll::Ready(())
+    }));
+    drop(first);
+    let users = rig.run(shard.set_id("users")).unwrap();
+    rig.run_until_idle();
+    assert_eq!(shard.sets(), [(users, "users".to_owned())]);
+    rig.power_cut();
+    let shard = rig.open_sound();
+    assert_eq!(shard.sets(), [(users, "users".to_owned())]);
+}
+
+#[test]
+fn no_digest_reaches_a_definition() {
+    let mut rig = Rig::new(1, Shape::default());
+    let shard = rig.open_sound();
+    let users = rig.run(shard.set_id("users")).unwrap();
+    let mut bytes = [0; 20];
+    bytes[2..4].copy_from_slice(&users.get().to_le_bytes());
+    bytes[4..14].copy_from_slice(b"define set");
+    let forged = Digest::from_bytes(bytes);
+    assert!(rig.run(shard.get(&forged)).unwrap().is_none());
+    rig.run(put(&shard, forged, b"not a name")).unwrap();
+    rig.close(shard);
+    let shard = rig.open_sound();
+    assert_eq!(shard.set_name(users), "users");
+    let deleted: Result<_, WriteError<NotMet>> = rig.run(crate::harness::delete(&shard, forged));
+    assert!(deleted.unwrap().existed);
+    rig.close(shard);
+    let shard = rig.open_sound();
+    assert_eq!(shard.set_name(users), "users");
+}

@@ -1,0 +1,157 @@
+//! Twins: keys with the same partition and the same tag, which only their records tell apart.
+
+use corelith_index::Digest;
+use corelith_store::{Change, Needs, Shard, WriteError, Written};
+
+use crate::harness::{NotMet, PLAIN, Rig, Shape, digest, get};
+
+/// Twin `number` of the family: equal in the first ten bytes.
+fn twin(number: u8) -> Digest {
+    let mut bytes = *digest(77).as_bytes();
+    bytes[19] = number;
+    Digest::from_bytes(bytes)
+}
+
+async fn put(shard: &Shard, number: u8, content: &[u8]) -> Result<Written, WriteError<NotMet>> {
+    shard
+        .write(&twin(number), Needs::Content, content, |_, _| Ok(PLAIN))
+        .await
+}
+
+async fn delete(shard: &Shard, number: u8) -> Result<Written, WriteError<NotMet>> {
+    shard
+        .write(&twin(number), Needs::Content, &[], |_, _| {
+            Ok(Change::Delete)
+        })
+        .await
+}
+
+fn check(rig: &mut Rig, shard: &Shard, expected: &[(u8, Option<&[u8]>)]) {
+    for (number, content) in expected {
+        let found = rig.run(get(shard, twin(*number))).unwrap();
+        assert_eq!(found.as_deref(), *content, "twin {number}");
+    }
+}
+
+#[test]
+fn twins_live_side_by_side_through_restarts() {
+    let mut rig = Rig::new(1, Shape::default());
+    let mut shard = rig.open_sound();
+    assert!(!rig.run(put(&shard, 1, b"one")).unwrap().existed);
+    assert!(!rig.run(put(&shard, 2, b"two")).unwrap().existed);
+    let again = rig.run(put(&shard, 1, b"one again")).unwrap();
+    assert_eq!((again.existed, again.generation.get()), (true, 2));
+    let mut expected: Vec<(u8, Option<&[u8]>)> =
+        vec![(1, Some(b"one again")), (2, Some(b"two")), (3, None)];
+    for round in 0..6 {
+        check(&mut rig, &shard, &expected);
+        let metadata = rig.run(shard.metadata(&twin(2))).unwrap().unwrap();
+        assert_eq!(metadata.generation.get(), 1);
+        if round == 2 {
+            assert!(rig.run(delete(&shard, 1)).unwrap().existed);
+            expected[0] = (1, None);
+            check(&mut rig, &shard, &expected);
+        }
+        if round == 4 {
+            assert!(!rig.run(put(&shard, 1, b"one anew")).unwrap().existed);
+            expected[0] = (1, Some(b"one anew"));
+        }
+        if round % 2 == 0 {
+            rig.close(shard);
+        } else {
+            rig.power_cut();
+        }
+        shard = rig.open_sound();
+    }
+    check(&mut rig, &shard, &expected);
+}
+
+#[test]
+fn twins_that_come_together_do_not_take_each_other_for_themselves() {
+    for seed in 0..20 {
+        let mut rig = Rig::new(seed, Shape::default());
+        let shard = rig.open_sound();
+        let handles: Vec<_> = [(1, 0), (2, 0), (1, 1), (3, 0), (2, 1), (1, 2)]
+            .map(|(number, round): (u8, u8)| {
+                let shard = shard.clone();
+                rig.spawn(async move { put(&shard, number, &[number, round]).await.unwrap() })
+            })
+            .into_iter()
+            .collect();
+        rig.run_until_idle();
+        let generations: Vec<u16> = handles
+            .iter()
+            .map(|handle| handle.take().unwrap().generation.get())
+            .collect();
+        assert_eq!(
+            generations.iter().sum::<u16>(),
+            1 + 1 + 2 + 1 + 2 + 3,
+            "{generations:?}"
+        );
+        let counts = [(1, 3), (2, 2), (3, 1)];
+        for (number, generation) in counts {
+            let record = rig.run(shard.get(&twin(number))).unwrap().unwrap();
+            assert_eq!(record.metadata().generation.get(), generation);
+        }
+        rig.power_cut();
+        let shard = rig.open_sound();
+        assert_eq!(shard.statistics().records, 3);
+        for (number, generation) in counts {
+            let record = rig.run(shard.get(&twin(number))).unwrap().unwrap();
+            assert_eq!(record.metadata().generation.get(), generation);
+        }
+    }
+}
+
+#[test]
+fn a_damaged_twin_does_not_stand_in_the_way_of_the_other() {
+    let mut rig = Rig::new(1, Shape::default());
+    let shard = rig.open_sound();
+    rig.run(put(&shard, 1, b"the first twin")).unwrap();
+    rig.run(put(&shard, 2, b"the second twin")).unwrap();
+    let (segment, at) = rig.find(b"the first twin");
+    rig.flip_bit(segment, at);
+    assert!(rig.run(get(&shard, twin(1))).is_err());
+    assert_eq!(
+        rig.run(get(&shard, twin(2))).unwrap().as_deref(),
+        Some(&b"the second twin"[..])
+    );
+}
+
+#[test]
+fn made_up_families_are_refused_before_they_are_lost() {
+    let mut rig = Rig::new(
+        1,
+        Shape {
+            segments: 32,
+            ..Shape::default()
+        },
+    );
+    let shard = rig.open_sound();
+    for number in 0..64 {
+        rig.run(put(&shard, number, &[number])).unwrap();
+    }
+    assert_eq!(rig.run(put(&shard, 64, b"")), Err(WriteError::IndexFull));
+    rig.run(put(&shard, 63, b"overwritten")).unwrap();
+    rig.run(delete(&shard, 0)).unwrap();
+    rig.run(put(&shard, 64, b"in its place")).unwrap();
+    rig.close(shard);
+    let shard = rig.open_sound();
+    check(
+        &mut rig,
+        &shard,
+        &[
+            (0, None),
+            (63, Some(b"overwritten")),
+            (64, Some(b"in its place")),
+        ],
+    );
+}
+
+#[test]
+fn a_get_of_a_lone_twin_of_another_key_finds_nothing() {
+    let mut rig = Rig::new(1, Shape::default());
+    let shard = rig.open_sound();
+    rig.run(put(&shard, 1, b"one")).unwrap();
+    check(&mut rig, &shard, &[(1, Some(b"one")), (2, None)]);
+}

@@ -1,0 +1,175 @@
+//! The command line of `corelith`: what it takes and the help that teaches it. Checks what can be
+//! checked without a device or a node; does nothing else.
+
+mod records;
+mod rows;
+mod volumes;
+
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+pub use records::{
+    DeleteArguments, GetArguments, KeyArguments, PutArguments, ScanArguments, StatsArguments,
+    TouchArguments,
+};
+pub use rows::{ExportArguments, FileFormat, LoadArguments, LoadMode};
+pub use volumes::{VolumeCommand, VolumeCreateArguments, VolumeShowArguments};
+
+/// Volumes, records and files of records of Corelith, from the shell.
+#[derive(Parser, Debug)]
+#[command(
+    name = "corelith",
+    version,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    after_help = "Examples:
+  corelith volume create /dev/nvme0n1 /dev/nvme1n1   make a volume of two drives
+  corelith ping                                      is the node there, and what is it?
+  corelith put alice city=Berlin age=31              write two bins of one record
+  corelith get alice
+  corelith load flights.csv --set flights --key carrier,flight,time_hour --null NA
+  corelith export --set flights --output flights.jsonl
+
+Exit codes:
+  0  done
+  1  failed: nothing, or not what was asked for, was done
+  2  the command line is wrong; or the node could not be reached, the connection was lost, a write is
+     in doubt, or some rows of a load failed
+  3  there is no such record
+
+Errors go to standard error: a line that says what is wrong, and below it what to do."
+)]
+pub struct Arguments {
+    /// Answer in JSON on standard output, for programs.
+    #[arg(long, global = true)]
+    pub json: bool,
+
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Make a volume of devices or files, or show one
+    #[command(subcommand)]
+    Volume(VolumeCommand),
+    /// Write bins of one record
+    Put(PutArguments),
+    /// Read one record
+    Get(GetArguments),
+    /// Remove one record
+    Delete(DeleteArguments),
+    /// Give one record another time to live
+    Touch(TouchArguments),
+    /// Read all records of a namespace or set
+    Scan(ScanArguments),
+    /// Write the rows of a CSV or JSON lines file, one record a row
+    Load(LoadArguments),
+    /// Write all records into a file, as CSV or JSON lines
+    Export(ExportArguments),
+    /// Show the node's counters
+    Stats(StatsArguments),
+    /// Ask the node for a sign of life and what it is
+    #[command(visible_alias = "hello")]
+    Ping(NodeArguments),
+}
+
+/// Which node, and how long to wait for it.
+#[derive(Args, Clone, Debug)]
+pub struct NodeArguments {
+    /// The node's address; without a port, 4100 is meant.
+    #[arg(
+        long,
+        value_name = "HOST[:PORT]",
+        default_value = "127.0.0.1:4100",
+        env = "CORELITH_HOST"
+    )]
+    pub host: String,
+
+    /// How long one operation may take, in seconds.
+    #[arg(long = "timeout", value_name = "SECONDS", default_value = "10", value_parser = parse_seconds)]
+    pub timeout: Duration,
+}
+
+/// Which records.
+#[derive(Args, Clone, Debug)]
+pub struct PlaceArguments {
+    /// The node.
+    #[command(flatten)]
+    pub node: NodeArguments,
+
+    /// The namespace.
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = "test",
+        env = "CORELITH_NAMESPACE"
+    )]
+    pub namespace: String,
+}
+
+impl NodeArguments {
+    /// The address with its port.
+    #[must_use]
+    pub fn address(&self) -> String {
+        // What has a colon outside brackets has a port; an IPv6 address without brackets has several.
+        let after_brackets = self.host.rsplit(']').next().unwrap_or_default();
+        match after_brackets.matches(':').count() {
+            0 => format!("{}:{DEFAULT_PORT}", self.host),
+            1 => self.host.clone(),
+            _ => format!("[{}]:{DEFAULT_PORT}", self.host),
+        }
+    }
+}
+
+const DEFAULT_PORT: u16 = 4100;
+
+fn parse_seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text
+        .parse::<f64>()
+        .ok()
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    seconds
+        .filter(|duration| !duration.is_zero())
+        .ok_or_else(|| "write a number of seconds above zero".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn the_port_may_be_left_out() {
+        for (host, address) in [
+            ("127.0.0.1", "127.0.0.1:4100"),
+            ("127.0.0.1:5000", "127.0.0.1:5000"),
+            ("node.example", "node.example:4100"),
+            ("[::1]", "[::1]:4100"),
+            ("[::1]:5000", "[::1]:5000"),
+            ("::1", "[::1]:4100"),
+        ] {
+            let arguments = Arguments::parse_from(["corelith", "ping", "--host", host]);
+            let Command::Ping(node) = arguments.command else {
+                panic!("not a ping")
+            };
+            assert_eq!(node.address(), address);
+        }
+    }
+
+    #[test]
+    fn seconds() {
+        assert_eq!(parse_seconds("0.5"), Ok(Duration::from_millis(500)));
+        for text in ["0", "-1", "x", "inf", ""] {
+            assert!(parse_seconds(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! The commands on single records, scans and counters: what they take.
+
+use clap::Args;
+use corelith_client::{PutMode, Ttl};
+use corelith_index::Generation;
+
+use super::{NodeArguments, PlaceArguments};
+use crate::bin_argument::BinArgument;
+use crate::key_text::KeyType;
+use crate::ttl_text::parse_ttl;
+
+/// Which record.
+#[derive(Args, Clone, Debug)]
+pub struct KeyArguments {
+    /// The record's key. A composite key is its columns joined by `|`, as in "UA|1545" (`|` and `\` in a
+    /// column get a `\` before them).
+    #[arg(allow_hyphen_values = true, value_name = "KEY")]
+    pub key: String,
+
+    /// What the key's text stands for. Keys of different types are different keys.
+    #[arg(long, value_name = "TYPE", default_value = "string")]
+    pub key_type: KeyType,
+
+    /// The record's set.
+    #[arg(long, value_name = "NAME", default_value = "")]
+    pub set: String,
+
+    /// Node and namespace.
+    #[command(flatten)]
+    pub place: PlaceArguments,
+}
+
+/// What to write.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Values: an integer (31), a double (1.5, 1e5), true or false, else a string. A type can be given: \
+BIN:TYPE=VALUE with auto, integer, double, bool, string, bytes (base64), hex, json, geojson. Lists and maps are \
+given as json. BIN:nil= removes the bin.
+
+The bins join those of the record, which is made if it is not there; see the options for other ways.
+
+Examples:
+  corelith put alice city=Berlin age=31
+  corelith put alice zip:string=10115 'tags:json=[\"new\",{\"x\":1}]'
+  corelith put 17 --key-type integer --set seats by=anna --create-only --ttl 10m
+  corelith put alice age=32 --generation 2"
+)]
+pub struct PutArguments {
+    /// Which record.
+    #[command(flatten)]
+    pub key: KeyArguments,
+
+    /// Bins and their values.
+    #[arg(required = true, value_name = "BIN=VALUE", value_parser = BinArgument::parse)]
+    pub bins: Vec<BinArgument>,
+
+    /// Time to live: seconds, or with s, m, h, d; `never`, `keep`, or `default` (the namespace's).
+    #[arg(long, value_name = "TIME", default_value = "default", value_parser = parse_ttl)]
+    pub ttl: Ttl,
+
+    /// The record must not be there.
+    #[arg(long, conflicts_with_all = ["update_only", "replace", "generation"])]
+    pub create_only: bool,
+
+    /// The record must be there.
+    #[arg(long)]
+    pub update_only: bool,
+
+    /// The bins become the whole record; others are removed.
+    #[arg(long)]
+    pub replace: bool,
+
+    /// The generation that the record must have.
+    #[arg(long, value_name = "N", value_parser = parse_generation)]
+    pub generation: Option<Generation>,
+
+    /// Keep the key with the record, so that scans and exports show it.
+    #[arg(long)]
+    pub store_key: bool,
+}
+
+impl PutArguments {
+    /// What to do with the record that is there.
+    #[must_use]
+    pub fn mode(&self) -> PutMode {
+        match (self.create_only, self.update_only, self.replace) {
+            (true, _, _) => PutMode::CreateOnly,
+            (false, true, true) => PutMode::ReplaceOnly,
+            (false, true, false) => PutMode::UpdateOnly,
+            (false, false, true) => PutMode::Replace,
+            (false, false, false) => PutMode::Merge,
+        }
+    }
+}
+
+/// What to read.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  corelith get alice
+  corelith get alice --bins city,age
+  corelith get 'UA|1545|2013-01-01T10:00:00Z' --set flights --json
+
+With --json, values are written as `corelith export` writes them. Exit code 3: no such record.")]
+pub struct GetArguments {
+    /// Which record.
+    #[command(flatten)]
+    pub key: KeyArguments,
+
+    /// Only these bins.
+    #[arg(
+        long,
+        value_name = "BIN,..",
+        value_delimiter = ',',
+        conflicts_with = "metadata"
+    )]
+    pub bins: Vec<String>,
+
+    /// Only what is known of the record beside its bins: no device is read for it.
+    #[arg(long)]
+    pub metadata: bool,
+}
+
+/// What to remove.
+#[derive(Args, Debug)]
+#[command(after_help = "Exit code 3: there was no such record.")]
+pub struct DeleteArguments {
+    /// Which record.
+    #[command(flatten)]
+    pub key: KeyArguments,
+
+    /// The generation that the record must have.
+    #[arg(long, value_name = "N", value_parser = parse_generation)]
+    pub generation: Option<Generation>,
+}
+
+/// What to keep for longer, or not.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  corelith touch alice --ttl 30d
+  corelith touch alice --ttl never
+
+Exit code 3: no such record.")]
+pub struct TouchArguments {
+    /// Which record.
+    #[command(flatten)]
+    pub key: KeyArguments,
+
+    /// Time to live from now: seconds, or with s, m, h, d; `never`, `keep`, or `default` (the namespace's).
+    #[arg(long, value_name = "TIME", default_value = "default", value_parser = parse_ttl)]
+    pub ttl: Ttl,
+}
+
+/// What to read.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "Records come in no particular order, one a line: the key (the digest, in brackets, where the key was not kept \
+with the record) and the bins as JSON. With --json each line is one object with metadata.
+
+Examples:
+  corelith scan --limit 10
+  corelith scan --set flights --bins carrier,flight --json"
+)]
+pub struct ScanArguments {
+    /// Node and namespace.
+    #[command(flatten)]
+    pub place: PlaceArguments,
+
+    /// Only records of this set; the empty name is for records without one.
+    #[arg(long, value_name = "NAME")]
+    pub set: Option<String>,
+
+    /// Only these bins.
+    #[arg(long, value_name = "BIN,..", value_delimiter = ',')]
+    pub bins: Vec<String>,
+
+    /// Stop after so many records.
+    #[arg(long, value_name = "N")]
+    pub limit: Option<u64>,
+}
+
+/// Which counters.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "The text is Prometheus's. With --json: one object of names, with labels where there are any, and numbers.
+
+Examples:
+  corelith stats
+  corelith stats --prefix corelith_store"
+)]
+pub struct StatsArguments {
+    /// The node.
+    #[command(flatten)]
+    pub node: NodeArguments,
+
+    /// Only counters whose names begin so.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub prefix: String,
+}
+
+fn parse_generation(text: &str) -> Result<Generation, String> {
+    let number = text.parse().ok().and_then(Generation::new);
+    number.ok_or_else(|| "write a number from 1 to 65535, as `corelith get` shows it".to_owned())
+}

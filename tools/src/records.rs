@@ -1,0 +1,189 @@
+//! `put`, `get`, `delete` and `touch`: one record each.
+
+use corelith_client::{
+    BinNames, BinSelection, Client, ContentBuilder, DeleteRequest, GetRequest, Key, Namespace,
+    Record, RecordMetadata, Set, WriteOptions, digest_of,
+};
+use serde::Serialize;
+
+use crate::arguments::{DeleteArguments, GetArguments, KeyArguments, PutArguments, TouchArguments};
+use crate::failure::{Exit, Failure};
+use crate::json::{JsonKey, JsonValue};
+use crate::node::{failure_of, with_node};
+use crate::output::Output;
+use crate::record_json::{RecordObject, ttl_s};
+use crate::time_text::display_time;
+
+/// What a write says for programs.
+#[derive(Serialize)]
+struct Written {
+    generation: u16,
+}
+
+/// `corelith put`.
+///
+/// # Errors
+/// The record was not written, or that is in doubt.
+pub fn put(arguments: &PutArguments, is_json: bool) -> Result<(), Failure> {
+    let key = arguments.key.parse()?;
+    let mut bins = ContentBuilder::new();
+    for bin in &arguments.bins {
+        bins = bins.bin(bin.name.as_str(), bin.value.clone());
+    }
+    let options = WriteOptions {
+        mode: arguments.mode(),
+        ttl: arguments.ttl,
+        expected_generation: arguments.generation,
+        store_key: arguments.store_key,
+    };
+    let metadata = with_node(&arguments.key.place.node, async |client| {
+        let set = arguments.key.set(&client);
+        set.put_with(&key, &bins, &options)
+            .await
+            .map_err(failure_of)
+    })?;
+    print_written(metadata, is_json)
+}
+
+/// `corelith get`.
+///
+/// # Errors
+/// The record was not read, or is not there.
+pub fn get(arguments: &GetArguments, is_json: bool) -> Result<(), Failure> {
+    let key = arguments.key.parse()?;
+    let key_ref = key.as_key_ref().map_err(Failure::from_text)?;
+    let digest = digest_of(&arguments.key.set, &key_ref);
+    let names: Vec<&str> = arguments.bins.iter().map(String::as_str).collect();
+    let selection = match (arguments.metadata, names.is_empty()) {
+        (true, _) => BinSelection::MetadataOnly,
+        (false, true) => BinSelection::All,
+        (false, false) => BinSelection::Named(BinNames::new(&names)),
+    };
+    let record = with_node(&arguments.key.place.node, async |client| {
+        let namespace = client.namespace(&arguments.key.place.namespace);
+        get_record(&namespace, &GetRequest { digest, selection }).await
+    })?;
+    let Some(record) = record else {
+        return Err(arguments.key.not_found());
+    };
+    let mut output = Output::new();
+    if is_json {
+        output.json(&RecordObject {
+            digest,
+            set: &arguments.key.set,
+            record: &record,
+            key: Some(JsonKey(key_ref)),
+            has_bins: !arguments.metadata,
+        })?;
+    } else {
+        output.line(describe(&record))?;
+        for bin in record.content().bins() {
+            let value = serde_json::to_string(&JsonValue(bin.value().decode()));
+            output.line(format!("  {} = {}", bin.name(), value.unwrap_or_default()))?;
+        }
+    }
+    output.finish()
+}
+
+/// `corelith delete`.
+///
+/// # Errors
+/// The record was not removed, that is in doubt, or it was not there.
+pub fn delete(arguments: &DeleteArguments, is_json: bool) -> Result<(), Failure> {
+    let key = arguments.key.parse()?;
+    let key_ref = key.as_key_ref().map_err(Failure::from_text)?;
+    let request = DeleteRequest {
+        digest: digest_of(&arguments.key.set, &key_ref),
+        expected_generation: arguments.generation,
+    };
+    let was_there = with_node(&arguments.key.place.node, async |client| {
+        let namespace = client.namespace(&arguments.key.place.namespace);
+        namespace.delete(&request).await.map_err(failure_of)
+    })?;
+    if !was_there {
+        return Err(arguments.key.not_found());
+    }
+    #[derive(Serialize)]
+    struct Deleted {
+        deleted: bool,
+    }
+    let mut output = Output::new();
+    if is_json {
+        output.json(&Deleted { deleted: true })?;
+    } else {
+        output.line("deleted")?;
+    }
+    output.finish()
+}
+
+/// `corelith touch`.
+///
+/// # Errors
+/// The record was not touched, that is in doubt, or it is not there.
+pub fn touch(arguments: &TouchArguments, is_json: bool) -> Result<(), Failure> {
+    let key = arguments.key.parse()?;
+    let metadata = with_node(&arguments.key.place.node, async |client| {
+        let set = arguments.key.set(&client);
+        set.touch(&key, arguments.ttl).await.map_err(failure_of)
+    })?;
+    match metadata {
+        Some(metadata) => print_written(metadata, is_json),
+        None => Err(arguments.key.not_found()),
+    }
+}
+
+impl KeyArguments {
+    fn parse(&self) -> Result<Key, Failure> {
+        let key = self.key_type.parse(&self.key);
+        key.map_err(|error| Failure::new(error.to_string(), "give its type with --key-type"))
+    }
+
+    fn set(&self, client: &Client) -> Set {
+        client.namespace(&self.place.namespace).set(&self.set)
+    }
+
+    fn not_found(&self) -> Failure {
+        let set = if self.set.is_empty() {
+            String::new()
+        } else {
+            format!(" in the set {:?}", self.set)
+        };
+        Failure::new(
+            format!(
+                "there is no record {:?}{set} in the namespace {:?}",
+                self.key, self.place.namespace
+            ),
+            "see that --set, --namespace and --key-type are those that it was written with",
+        )
+        .with_exit(Exit::NotFound)
+    }
+}
+
+async fn get_record(
+    namespace: &Namespace,
+    request: &GetRequest<'_>,
+) -> Result<Option<Record>, Failure> {
+    namespace.get(request).await.map_err(failure_of)
+}
+
+fn print_written(metadata: RecordMetadata, is_json: bool) -> Result<(), Failure> {
+    let generation = metadata.generation.get();
+    let mut output = Output::new();
+    if is_json {
+        output.json(&Written { generation })?;
+    } else {
+        output.line(format!("written, generation {generation}"))?;
+    }
+    output.finish()
+}
+
+/// What is known of a record beside its bins, in a line.
+fn describe(record: &Record) -> String {
+    let expiry = match (ttl_s(record), record.expires_at()) {
+        (Some(ttl_s), Some(time)) => format!("expires in {ttl_s} s ({})", display_time(time)),
+        _ => "never expires".to_owned(),
+    };
+    let generation = record.generation().get();
+    let updated = display_time(record.updated_at());
+    format!("generation {generation}, updated {updated}, {expiry}")
+}

@@ -1,0 +1,66 @@
+//! `scan`: all records of a namespace or set, one a line.
+
+use corelith_client::{ScanBins, ScanOptions, ScannedRecord};
+
+use crate::arguments::ScanArguments;
+use crate::failure::Failure;
+use crate::json::{JsonBins, JsonKey};
+use crate::node::{failure_of, with_node};
+use crate::output::Output;
+use crate::record_json::RecordObject;
+
+/// `corelith scan`.
+///
+/// # Errors
+/// The scan broke off; what was read until then has been printed.
+pub fn scan(arguments: &ScanArguments, is_json: bool) -> Result<(), Failure> {
+    let limit = arguments.limit.unwrap_or(u64::MAX);
+    let mut options = ScanOptions {
+        set: arguments.set.clone(),
+        bins: bins_of(&arguments.bins),
+        ..ScanOptions::default()
+    };
+    options.page_record_count = limit.min(options.page_record_count.into()).max(1) as u32;
+    let mut output = Output::new();
+    let outcome = with_node(&arguments.place.node, async |client| {
+        let mut scan = client.namespace(&arguments.place.namespace).scan(options);
+        let mut count = 0;
+        while count < limit {
+            let Some(found) = scan.next().await.map_err(failure_of)? else {
+                break;
+            };
+            print(&mut output, &found, is_json)?;
+            count += 1;
+        }
+        Ok(())
+    });
+    output.finish()?;
+    outcome
+}
+
+/// What bins a scan reads when these were named.
+pub(crate) fn bins_of(names: &[String]) -> ScanBins {
+    if names.is_empty() {
+        ScanBins::All
+    } else {
+        ScanBins::Named(names.to_vec())
+    }
+}
+
+fn print(output: &mut Output, found: &ScannedRecord, is_json: bool) -> Result<(), Failure> {
+    if is_json {
+        return output.json(&RecordObject {
+            digest: found.digest,
+            set: &found.set,
+            record: &found.record,
+            key: None,
+            has_bins: true,
+        });
+    }
+    let key = match found.record.key() {
+        Some(key) => serde_json::to_string(&JsonKey(key)).unwrap_or_default(),
+        None => format!("[{}]", found.digest),
+    };
+    let bins = serde_json::to_string(&JsonBins(found.record.content().bins()));
+    output.line(format!("{key} {}", bins.unwrap_or_default()))
+}

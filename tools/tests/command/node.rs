@@ -1,0 +1,266 @@
+//! Against `corelithd` itself: the binary that `CORELITHD` names, or the one built beside this test.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::tool::{Ended, run};
+
+/// Longest time that a start may take, in steps of 50 ms: a loaded machine is slow, not broken.
+const READY_STEPS_MAX: u32 = 1200;
+
+/// A running node on files of its own.
+struct Node {
+    process: Child,
+    folder: TempDir,
+    port: u16,
+    control: u16,
+    devices: Vec<&'static str>,
+}
+
+/// The node's binary. Missing, it is a failure: these tests never pass without it.
+fn binary() -> PathBuf {
+    if let Some(path) = std::env::var_os("CORELITHD") {
+        return PathBuf::from(path);
+    }
+    let beside = Path::new(env!("CARGO_BIN_EXE_corelith")).with_file_name("corelithd");
+    assert!(
+        beside.exists(),
+        "{} is missing: `cargo build --bin corelithd`, or name one in CORELITHD",
+        beside.display()
+    );
+    beside
+}
+
+impl Node {
+    fn start(devices: &[&'static str]) -> Node {
+        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        if !devices.is_empty() {
+            let create = [
+                "volume",
+                "create",
+                "--size",
+                "256M",
+                "--shards",
+                "4",
+                "--segment-size",
+                "1M",
+            ];
+            run(folder.path(), &[&create[..], devices].concat()).check_done();
+        }
+        let (port, control) = free_ports();
+        let process = spawn(folder.path(), port, control, devices);
+        let mut node = Node {
+            process,
+            folder,
+            port,
+            control,
+            devices: devices.to_vec(),
+        };
+        node.wait_until_ready();
+        node
+    }
+
+    fn wait_until_ready(&mut self) {
+        for _ in 0..READY_STEPS_MAX {
+            if let Some(status) = self.process.try_wait().unwrap() {
+                panic!("the node ended with {status}: {}", self.log());
+            }
+            if is_ready(self.control) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        panic!("the node is not ready: {}", self.log());
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    fn kill_and_start_again(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+        self.process = spawn(self.folder.path(), self.port, self.control, &self.devices);
+        self.wait_until_ready();
+    }
+
+    fn ask(&self, arguments: &[&str]) -> Ended {
+        let address = format!("127.0.0.1:{}", self.port);
+        run(
+            self.folder.path(),
+            &[arguments, &["--host", &address]].concat(),
+        )
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.folder.path().join(name), text).unwrap();
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        drop(self.process.kill());
+        drop(self.process.wait());
+    }
+}
+
+fn spawn(folder: &Path, port: u16, control: u16, devices: &[&str]) -> Child {
+    let log = std::fs::File::options()
+        .create(true)
+        .append(true)
+        .open(folder.join("log"))
+        .unwrap();
+    let mut command = Command::new(binary());
+    command
+        .current_dir(folder)
+        .args(["--data-dir", "data", "--size", "1G", "--cores", "2"])
+        .args(["--listen", &format!("127.0.0.1:{port}")])
+        .args(["--control", &format!("127.0.0.1:{control}")])
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().unwrap())
+        .stderr(log);
+    for device in devices {
+        command.args(["--device", device]);
+    }
+    command.spawn().unwrap()
+}
+
+/// A port with two free ones behind it for the cores, and one for control.
+fn free_ports() -> (u16, u16) {
+    for _ in 0..100 {
+        let probe = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = probe.local_addr().unwrap().port();
+        let others =
+            (1..=3).map(|offset| TcpListener::bind(("127.0.0.1", port.checked_add(offset)?)).ok());
+        if others.collect::<Option<Vec<_>>>().is_some() {
+            return (port, port + 3);
+        }
+    }
+    panic!("no free ports");
+}
+
+fn is_ready(control: u16) -> bool {
+    let Ok(mut stream) = TcpStream::connect(("127.0.0.1", control)) else {
+        return false;
+    };
+    stream
+        .set_read_timeout(Some(Duration::from_secs(2)))
+        .unwrap();
+    let request = b"GET /ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    let mut answer = String::new();
+    stream.write_all(request).is_ok()
+        && BufReader::new(stream.take(4096))
+            .read_line(&mut answer)
+            .is_ok()
+        && answer.contains(" 200 ")
+}
+
+#[test]
+fn a_record_outlives_the_node() {
+    let mut node = Node::start(&[]);
+    assert_eq!(
+        node.ask(&["ping", "--json"]).json()["namespaces"],
+        json!(["test"])
+    );
+    node.ask(&[
+        "put",
+        "alice",
+        "city=Berlin",
+        "age=31",
+        "tags:json=[1,{\"x\":null}]",
+    ])
+    .check_done();
+    node.ask(&["put", "alice", "age=32", "--generation", "1"])
+        .check_done();
+    node.ask(&["put", "bob", "city=Bern", "--ttl", "1h", "--store-key"])
+        .check_done();
+    node.ask(&["put", "carol", "x=1"]).check_done();
+    node.ask(&["delete", "carol"]).check_done();
+    node.ask(&["put", "alice", "x=1", "--create-only"])
+        .check_failed(1, &["exists"]);
+    for _ in 0..2 {
+        let alice = node.ask(&["get", "alice", "--json"]).json();
+        assert_eq!(
+            alice["bins"],
+            json!({"city": "Berlin", "age": 32, "tags": [1, {"x": null}]})
+        );
+        assert_eq!(alice["generation"], 2);
+        node.ask(&["get", "carol"]).check_failed(3, &["no record"]);
+        assert_eq!(node.ask(&["scan", "--json"]).json_lines().len(), 2);
+        assert!(
+            node.ask(&["get", "bob", "--json"]).json()["ttl_s"]
+                .as_u64()
+                .unwrap()
+                <= 3600
+        );
+        node.kill_and_start_again();
+    }
+    assert!(node.ask(&["stats"]).check_done().contains("corelith"));
+    assert_eq!(
+        node.ask(&["stats", "--prefix", "no_such_counter"])
+            .check_done(),
+        ""
+    );
+}
+
+#[test]
+fn rows_come_back_as_they_were_loaded() {
+    let mut node = Node::start(&["a", "b"]);
+    let show = run(node.folder.path(), &["--json", "volume", "show", "a", "b"]).json();
+    assert_eq!(
+        show["volumes"][0]["is_whole"], true,
+        "a volume can be shown while it is served"
+    );
+    let create = run(node.folder.path(), &["volume", "create", "--force", "a"]);
+    create.check_failed(1, &["locked"]);
+
+    let rows: Vec<Value> = (0..5000)
+        .map(|number| match number % 3 {
+            0 => json!({"id": number, "name": format!("name {number}"), "ratio": number as f64 / 7.0}),
+            1 => json!({"id": number, "code": format!("{number:09}"), "is_odd": number % 2 == 1}),
+            _ => json!({"id": number, "list": [number, "x"], "text": "y".repeat(number % 2000)}),
+        })
+        .collect();
+    let lines: String = rows.iter().map(|row| format!("{row}\n")).collect();
+    node.write("rows.jsonl", &lines);
+    let load = [
+        "load",
+        "rows.jsonl",
+        "--set",
+        "rows",
+        "--key",
+        "id",
+        "--key-type",
+        "integer",
+        "--json",
+    ];
+    let summary = node
+        .ask(&[&load[..], &["--acknowledged", "ack"]].concat())
+        .json();
+    assert_eq!(
+        (&summary["acknowledged"], &summary["failed"]),
+        (&json!(5000), &json!(0))
+    );
+    for _ in 0..2 {
+        let mut found = node.ask(&["export", "--set", "rows"]).json_lines();
+        found.sort_by_key(|row| row["id"].as_u64());
+        assert_eq!(found, rows);
+        let got = node.ask(&[
+            "get",
+            "4999",
+            "--key-type",
+            "integer",
+            "--set",
+            "rows",
+            "--json",
+        ]);
+        assert_eq!(got.json()["bins"], rows[4999]);
+        node.kill_and_start_again();
+    }
+}

@@ -1,0 +1,260 @@
+//! Single records, scans, counters and pings against a node in memory.
+
+use corelith_client::Status;
+use corelith_client::mock::{Fault, MockNode};
+use corelith_wire::MessageKind;
+use serde_json::json;
+
+use crate::tool::{Ended, run};
+
+/// Runs a command against a node.
+fn ask(node: &MockNode, arguments: &[&str]) -> Ended {
+    let address = node.address().to_string();
+    let arguments = [arguments, &["--host", &address]].concat();
+    run(&std::env::temp_dir(), &arguments)
+}
+
+#[test]
+fn a_record_from_put_to_delete() {
+    let node = MockNode::start();
+    let put = ask(
+        &node,
+        &[
+            "put",
+            "alice",
+            "city=Berlin",
+            "age=31",
+            "zip:string=10115",
+            "tags:json=[1,{\"x\":null}]",
+        ],
+    );
+    assert_eq!(put.check_done(), "written, generation 1\n");
+    let got = ask(&node, &["get", "alice", "--json"]).json();
+    assert_eq!(
+        got["bins"],
+        json!({"city": "Berlin", "age": 31, "zip": "10115", "tags": [1, {"x": null}]})
+    );
+    assert_eq!(
+        (&got["key"], &got["generation"], &got["ttl_s"]),
+        (&json!("alice"), &json!(1), &json!(null))
+    );
+    assert_eq!(got["digest"].as_str().unwrap().len(), 40);
+
+    let text = ask(&node, &["get", "alice"]);
+    let text = text.check_done();
+    assert!(text.starts_with("generation 1, updated 20"), "{text}");
+    assert!(text.contains("  city = \"Berlin\"\n  age = 31\n"), "{text}");
+    let bins = ask(&node, &["get", "alice", "--bins", "age,none", "--json"]).json();
+    assert_eq!(bins["bins"], json!({"age": 31}));
+    let metadata = ask(&node, &["get", "alice", "--metadata", "--json"]).json();
+    assert_eq!(metadata.get("bins"), None);
+    assert_eq!(metadata["generation"], 1);
+
+    // Bins join the record; nil removes one.
+    assert_eq!(
+        ask(&node, &["put", "alice", "city:nil=", "age=32", "--json"]).json()["generation"],
+        2
+    );
+    let got = ask(&node, &["get", "alice", "--bins", "city,age", "--json"]).json();
+    assert_eq!(got["bins"], json!({"age": 32}));
+    assert_eq!(ask(&node, &["put", "alice", "only=1", "--replace"]).code, 0);
+    assert_eq!(
+        ask(&node, &["get", "alice", "--json"]).json()["bins"],
+        json!({"only": 1})
+    );
+
+    assert_eq!(ask(&node, &["delete", "alice"]).check_done(), "deleted\n");
+    ask(&node, &["get", "alice"]).check_failed(3, &["there is no record \"alice\""]);
+    ask(&node, &["delete", "alice"]).check_failed(3, &["there is no record"]);
+    ask(&node, &["touch", "alice"]).check_failed(3, &["there is no record"]);
+    assert_eq!(node.record_count(), 0);
+}
+
+#[test]
+fn conditions() {
+    let node = MockNode::start();
+    ask(&node, &["put", "a", "x=1", "--update-only"]).check_failed(3, &["no such record"]);
+    ask(&node, &["put", "a", "x=1", "--create-only"]).check_done();
+    ask(&node, &["put", "a", "x=1", "--create-only"]).check_failed(1, &["exists", "--create-only"]);
+    ask(&node, &["put", "a", "x=2", "--generation", "1"]).check_done();
+    ask(&node, &["put", "a", "x=3", "--generation", "1"])
+        .check_failed(1, &["generation 2, not 1", "read it again"]);
+    ask(&node, &["delete", "a", "--generation", "1"]).check_failed(1, &["generation 2, not 1"]);
+    assert_eq!(
+        ask(&node, &["get", "a", "--json"]).json()["bins"],
+        json!({"x": 2})
+    );
+}
+
+#[test]
+fn keys_of_different_types_are_different_keys() {
+    let node = MockNode::start();
+    ask(&node, &["put", "17", "is=string"]).check_done();
+    ask(&node, &["put", "17", "--key-type", "integer", "is=integer"]).check_done();
+    ask(
+        &node,
+        &["put", "-17", "--key-type", "integer", "is=negative"],
+    )
+    .check_done();
+    ask(&node, &["put", "AAE=", "--key-type", "bytes", "is=bytes"]).check_done();
+    ask(&node, &["put", "17", "--set", "s", "is=set"]).check_done();
+    assert_eq!(node.record_count(), 5);
+    let is = |arguments: &[&str]| {
+        let got = ask(&node, &[&["get", "--json"], arguments].concat()).json();
+        (got["key"].clone(), got["bins"]["is"].clone())
+    };
+    assert_eq!(is(&["17"]), (json!("17"), json!("string")));
+    assert_eq!(
+        is(&["17", "--key-type", "integer"]),
+        (json!(17), json!("integer"))
+    );
+    assert_eq!(
+        is(&["-17", "--key-type", "integer"]),
+        (json!(-17), json!("negative"))
+    );
+    assert_eq!(
+        is(&["AAE=", "--key-type", "bytes"]),
+        (json!({"$bytes": "AAE="}), json!("bytes"))
+    );
+    assert_eq!(is(&["17", "--set", "s"]), (json!("17"), json!("set")));
+    ask(&node, &["get", "x", "--key-type", "integer"])
+        .check_failed(1, &["not of the type integer"]);
+}
+
+#[test]
+fn times_to_live() {
+    let node = MockNode::start();
+    ask(&node, &["put", "a", "x=1", "--ttl", "10m"]).check_done();
+    let ttl_s = ask(&node, &["get", "a", "--json"]).json()["ttl_s"]
+        .as_u64()
+        .unwrap();
+    assert!((590..=600).contains(&ttl_s), "{ttl_s}");
+    assert_eq!(
+        ask(&node, &["touch", "a", "--ttl", "never", "--json"]).json()["generation"],
+        2
+    );
+    assert_eq!(
+        ask(&node, &["get", "a", "--json"]).json()["ttl_s"],
+        json!(null)
+    );
+}
+
+#[test]
+fn scans() {
+    let node = MockNode::start();
+    for (key, set) in [("a", "s"), ("b", "s"), ("c", "")] {
+        ask(
+            &node,
+            &["put", key, "--set", set, "x=1", "y=2", "--store-key"],
+        )
+        .check_done();
+    }
+    ask(&node, &["put", "d", "x=1"]).check_done();
+    let keys = |arguments: &[&str]| {
+        let lines = ask(&node, &[&["scan", "--json"], arguments].concat()).json_lines();
+        let mut keys: Vec<String> = lines.iter().map(|line| line["key"].to_string()).collect();
+        keys.sort();
+        keys.join(" ")
+    };
+    assert_eq!(keys(&[]), r#""a" "b" "c" null"#);
+    assert_eq!(keys(&["--set", "s"]), r#""a" "b""#);
+    assert_eq!(keys(&["--set", ""]), r#""c" null"#);
+    assert_eq!(
+        ask(&node, &["scan", "--limit", "2"])
+            .check_done()
+            .lines()
+            .count(),
+        2
+    );
+    assert_eq!(ask(&node, &["scan", "--limit", "0"]).check_done(), "");
+    let line = &ask(
+        &node,
+        &[
+            "scan", "--set", "s", "--bins", "y", "--limit", "1", "--json",
+        ],
+    )
+    .json_lines()[0];
+    assert_eq!(
+        (&line["bins"], &line["set"]),
+        (&json!({"y": 2}), &json!("s"))
+    );
+    let text = ask(&node, &["scan", "--set", "s"]);
+    let mut lines: Vec<&str> = text.check_done().lines().collect();
+    lines.sort_unstable();
+    assert_eq!(lines, [r#""a" {"x":1,"y":2}"#, r#""b" {"x":1,"y":2}"#]);
+    let text = ask(&node, &["scan", "--set", "", "--bins", "x"]);
+    assert!(
+        text.stdout
+            .lines()
+            .any(|line| line.starts_with('[') && line.ends_with(r#"] {"x":1}"#)),
+        "{text:?}"
+    );
+}
+
+#[test]
+fn pings_and_counters() {
+    let node = MockNode::start();
+    let pong = ask(&node, &["ping", "--json"]).json();
+    assert_eq!(pong["namespaces"], json!(["test"]));
+    assert_eq!(pong["address"], node.address().to_string());
+    assert!(
+        ask(&node, &["hello"])
+            .check_done()
+            .contains("namespaces: test")
+    );
+    let text = ask(&node, &["stats"]).check_done().to_owned();
+    let object = ask(&node, &["stats", "--json"]).json();
+    let first = text.lines().find(|line| !line.starts_with('#')).unwrap();
+    let (name, value) = first.rsplit_once(' ').unwrap();
+    assert_eq!(object[name].to_string(), value);
+}
+
+#[test]
+fn a_node_that_is_not_there_is_told_from_one_that_refuses() {
+    let mut node = MockNode::start();
+    ask(&node, &["get", "a", "--namespace", "none"])
+        .check_failed(1, &["no namespace \"none\"", "corelith ping"]);
+    node.inject(MessageKind::Put, Fault::CloseAfter);
+    ask(&node, &["put", "a", "x=1"]).check_failed(2, &["in doubt", "read the record"]);
+    node.inject(MessageKind::Put, Fault::Refuse(Status::OutOfSpace, 0));
+    ask(&node, &["put", "a", "x=1"]).check_failed(1, &["the volume is full", "deletes work"]);
+    node.stop();
+    ask(&node, &["get", "a"]).check_failed(2, &["no connection", "--host"]);
+}
+
+#[test]
+fn usage() {
+    let folder = std::env::temp_dir();
+    for arguments in [
+        &["put", "a"][..],
+        &["put", "a", "x"],
+        &["put", "a", "x:int=1"],
+        &["put", "a", "x=1", "--ttl", "1.5h"],
+        &["put", "a", "x=1", "--create-only", "--replace"],
+        &["put", "a", "x=1", "--generation", "0"],
+        &["get", "a", "--bins", "x", "--metadata"],
+        &["nonsense"],
+        &["load", "f.csv"],
+    ] {
+        let ended = run(&folder, arguments);
+        assert_eq!(
+            (ended.code, ended.stdout.as_str()),
+            (2, ""),
+            "{arguments:?}: {ended:?}"
+        );
+        assert!(ended.stderr.starts_with("error: "), "{ended:?}");
+    }
+    for command in [
+        "",
+        "volume create",
+        "put",
+        "load",
+        "export",
+        "scan",
+        "stats",
+    ] {
+        let arguments: Vec<&str> = command.split_whitespace().chain(["--help"]).collect();
+        let help = run(&folder, &arguments);
+        assert!(help.check_done().contains("Examples:"), "{command}");
+    }
+}

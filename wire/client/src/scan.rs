@@ -1,0 +1,322 @@
+//! Reading many records: a scan asks several shards for pages at a time and hands out records one by one.
+//! The next page is asked for only when there is room for it, so a slow reader slows the node down and
+//! fills no memory. The node keeps nothing between two pages, so a broken connection costs one page.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use corelith_index::{Digest, PartitionId};
+use corelith_wire::{
+    Answer, BinNames, BinSelection, FrameHeader, PartitionList, Request, ScanRequest, Status,
+};
+
+use crate::client::decode;
+use crate::error::{Error, Refused, Unreadable};
+use crate::limits::{SCAN_PAGE_LENGTH_BYTES, SCAN_PAGE_RECORD_COUNT};
+use crate::namespace::Namespace;
+use crate::record::Record;
+
+/// What a scan reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScanOptions {
+    /// Only records of this set; `None` for all, the empty name for records without a set.
+    pub set: Option<String>,
+    /// Which bins of each record.
+    pub bins: ScanBins,
+    /// Only these partitions; `None` for all.
+    pub partitions: Option<Vec<PartitionId>>,
+    /// Records that a page has at most.
+    pub page_record_count: u32,
+    /// Payload that a page has at most, but for a single larger record, in bytes.
+    pub page_length_bytes: u32,
+    /// Shards that are read at the same time, each one page ahead; at least 1.
+    pub parallel_count: usize,
+}
+
+/// Which bins of each record a scan reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ScanBins {
+    /// All.
+    All,
+    /// Those of these that a record has; none at all for the keys alone.
+    Named(Vec<String>),
+    /// None, and no key: metadata alone.
+    MetadataOnly,
+}
+
+impl Default for ScanOptions {
+    fn default() -> Self {
+        ScanOptions {
+            set: None,
+            bins: ScanBins::All,
+            partitions: None,
+            page_record_count: SCAN_PAGE_RECORD_COUNT,
+            page_length_bytes: SCAN_PAGE_LENGTH_BYTES,
+            parallel_count: 4,
+        }
+    }
+}
+
+/// One record of a scan.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ScannedRecord {
+    /// Its identity.
+    pub digest: Digest,
+    /// The name of its set; empty for none.
+    pub set: Arc<str>,
+    /// Metadata and bins.
+    pub record: Record,
+}
+
+/// A scan under way; a stream of records. After an error it ends.
+///
+/// ```
+/// # use corelith_client::mock::MockNode;
+/// # use corelith_client::{Client, ClientOptions, ContentBuilder, Error};
+/// # let node = MockNode::start();
+/// # let address = node.address().to_string();
+/// # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+/// # runtime.block_on(async {
+/// # let client = Client::connect(&address, ClientOptions::default()).await?;
+/// # let hits = client.namespace("test").set("hits");
+/// # hits.put(1, &ContentBuilder::new().bin("count", 7)).await?;
+/// # hits.put(2, &ContentBuilder::new().bin("count", 5)).await?;
+/// let mut scan = hits.scan();
+/// let mut total = 0;
+/// while let Some(found) = scan.next().await? {
+///     if let Some(corelith_client::ValueRef::Integer(count)) = found.record.get("count") {
+///         total += count;
+///     }
+/// }
+/// assert_eq!(total, 12);
+/// # Ok::<(), Error>(())
+/// # }).unwrap();
+/// ```
+#[derive(Debug)]
+pub struct Scan {
+    namespace: Namespace,
+    options: Arc<ScanOptions>,
+    is_started: bool,
+    waiting: VecDeque<Cursor>,
+    running: Vec<Fetch>,
+    page: std::vec::IntoIter<ScannedRecord>,
+}
+
+/// How far the partitions of one shard have been read.
+#[derive(Debug)]
+struct Cursor {
+    partitions: Vec<PartitionId>,
+    resume: Vec<u8>,
+}
+
+/// One page on its way.
+struct Fetch(Pin<Box<dyn Future<Output = Result<Fetched, Error>> + Send>>);
+
+struct Fetched {
+    records: Vec<ScannedRecord>,
+    cursor: Cursor,
+}
+
+impl Scan {
+    pub(crate) fn new(namespace: Namespace, options: ScanOptions) -> Self {
+        Scan {
+            namespace,
+            options: Arc::new(options),
+            is_started: false,
+            waiting: VecDeque::new(),
+            running: Vec::new(),
+            page: Vec::new().into_iter(),
+        }
+    }
+
+    /// The next record; `None` when all have been read.
+    ///
+    /// # Errors
+    ///
+    /// Any [`Error`] but doubt. The scan is over then.
+    pub async fn next(&mut self) -> Result<Option<ScannedRecord>, Error> {
+        std::future::poll_fn(|context| self.poll_record(context))
+            .await
+            .transpose()
+    }
+
+    fn poll_record(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<ScannedRecord, Error>>> {
+        if !self.is_started {
+            self.is_started = true;
+            if let Err(error) = self.start() {
+                return Poll::Ready(Some(Err(error)));
+            }
+        }
+        loop {
+            self.fill();
+            if let Some(record) = self.page.next() {
+                return Poll::Ready(Some(Ok(record)));
+            }
+            if self.running.is_empty() {
+                return Poll::Ready(None);
+            }
+            match self.poll_page(context) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(fetched)) => {
+                    self.page = fetched.records.into_iter();
+                    if !fetched.cursor.partitions.is_empty() {
+                        self.waiting.push_back(fetched.cursor);
+                    }
+                }
+                Poll::Ready(Err(error)) => {
+                    self.waiting.clear();
+                    self.running.clear();
+                    return Poll::Ready(Some(Err(error)));
+                }
+            }
+        }
+    }
+
+    /// Cuts the partitions into one list for each shard.
+    fn start(&mut self) -> Result<(), Error> {
+        let name = self.namespace.name();
+        let routes = self.namespace.client().routes();
+        let namespace = routes
+            .namespace(name)
+            .ok_or_else(|| Error::UnknownNamespace {
+                name: name.to_owned(),
+            })?;
+        let mut partitions: Vec<PartitionId> = match &self.options.partitions {
+            Some(partitions) => partitions.clone(),
+            None => PartitionId::all().collect(),
+        };
+        partitions.sort_unstable();
+        partitions.dedup();
+        for shard in 0..namespace.shard_count {
+            let of_shard =
+                |partition: &PartitionId| partition.get() % namespace.shard_count == shard;
+            let partitions: Vec<_> = partitions.iter().copied().filter(of_shard).collect();
+            if !partitions.is_empty() {
+                self.waiting.push_back(Cursor {
+                    partitions,
+                    resume: Vec::new(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks for pages until as many are on their way as may be.
+    fn fill(&mut self) {
+        while self.running.len() < self.options.parallel_count.max(1) {
+            let Some(cursor) = self.waiting.pop_front() else {
+                return;
+            };
+            let fetch = fetch(self.namespace.clone(), Arc::clone(&self.options), cursor);
+            self.running.push(Fetch(Box::pin(fetch)));
+        }
+    }
+
+    fn poll_page(&mut self, context: &mut Context<'_>) -> Poll<Result<Fetched, Error>> {
+        for index in 0..self.running.len() {
+            if let Poll::Ready(fetched) = self.running[index].0.as_mut().poll(context) {
+                drop(self.running.swap_remove(index));
+                return Poll::Ready(fetched);
+            }
+        }
+        Poll::Pending
+    }
+}
+
+impl futures_util::Stream for Scan {
+    type Item = Result<ScannedRecord, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.poll_record(context)
+    }
+}
+
+impl std::fmt::Debug for Fetch {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Fetch")
+    }
+}
+
+async fn fetch(
+    namespace: Namespace,
+    options: Arc<ScanOptions>,
+    cursor: Cursor,
+) -> Result<Fetched, Error> {
+    let names: Vec<&str> = match &options.bins {
+        ScanBins::Named(names) => names.iter().map(String::as_str).collect(),
+        ScanBins::All | ScanBins::MetadataOnly => Vec::new(),
+    };
+    let selection = match &options.bins {
+        ScanBins::All => BinSelection::All,
+        ScanBins::Named(_) => BinSelection::Named(BinNames::new(&names)),
+        ScanBins::MetadataOnly => BinSelection::MetadataOnly,
+    };
+    let request = Request::Scan(ScanRequest {
+        partitions: PartitionList::new(&cursor.partitions),
+        resume: &cursor.resume,
+        set: options.set.as_deref(),
+        selection,
+        records_max: options.page_record_count,
+        payload_length_bytes_max: options.page_length_bytes,
+    });
+    let client = namespace.client();
+    let (header, body) = client
+        .call(Some(namespace.name()), &request, take_page)
+        .await?;
+    read_page(&header, &body, cursor).map_err(Error::Unreadable)
+}
+
+/// Takes the body out of the slot unread: a page is too long to read under the connection's lock.
+fn take_page(
+    header: &FrameHeader,
+    body: &mut Vec<u8>,
+) -> Result<Result<(FrameHeader, Vec<u8>), Refused>, Unreadable> {
+    if header.status_number() == Status::Ok.number() {
+        return Ok(Ok((*header, std::mem::take(body))));
+    }
+    decode(header, body, |_| None)
+}
+
+fn read_page(header: &FrameHeader, body: &[u8], cursor: Cursor) -> Result<Fetched, Unreadable> {
+    let found = header.kind_number();
+    let Answer::Page(page) = Answer::decode(header, body)? else {
+        return Err(Unreadable::Kind {
+            expected: found,
+            found,
+        });
+    };
+    let mut records = Vec::with_capacity(page.len());
+    let mut set: Arc<str> = Arc::from("");
+    for found in page.records() {
+        if *set != *found.set {
+            set = Arc::from(found.set);
+        }
+        let content = found.content.to_vec();
+        let end = content.len();
+        let record = Record::new(found.metadata, content, 0, end)?;
+        records.push(ScannedRecord {
+            digest: found.digest,
+            set: Arc::clone(&set),
+            record,
+        });
+    }
+    let done_count = usize::from(page.partitions_done()).min(cursor.partitions.len());
+    if done_count == 0 && records.is_empty() && page.resume() == cursor.resume {
+        return Err(Unreadable::NoProgress);
+    }
+    let mut partitions = cursor.partitions;
+    partitions.drain(..done_count);
+    Ok(Fetched {
+        records,
+        cursor: Cursor {
+            partitions,
+            resume: page.resume().to_vec(),
+        },
+    })
+}

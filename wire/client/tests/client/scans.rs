@@ -1,0 +1,190 @@
+//! Scans: everything once, in pages of any size, over broken connections, and only what was asked for.
+
+use std::collections::BTreeSet;
+
+use corelith_client::mock::{Fault, MockNode};
+use corelith_client::{
+    Client, ClientOptions, ContentBuilder, Error, PartitionId, ScanBins, ScanOptions, ValueRef,
+    WriteOptions,
+};
+use corelith_wire::MessageKind;
+use futures_util::StreamExt;
+
+use crate::{connect_with, patient, run};
+
+const RECORD_COUNT: i64 = 500;
+
+async fn filled(node: &MockNode, options: ClientOptions) -> Client {
+    let client = connect_with(node, options).await;
+    for set in ["one", "two"] {
+        let set = client.namespace("test").set(set);
+        let keyed = WriteOptions {
+            store_key: true,
+            ..WriteOptions::default()
+        };
+        for key in 0..RECORD_COUNT {
+            let bins = ContentBuilder::new().bin("n", key).bin("text", "abc");
+            set.put_with(key, &bins, &keyed).await.unwrap();
+        }
+    }
+    client
+}
+
+async fn numbers(client: &Client, options: ScanOptions) -> Vec<i64> {
+    let mut scan = client.namespace("test").scan(options);
+    let mut numbers = Vec::new();
+    while let Some(found) = scan.next().await.unwrap() {
+        let Some(ValueRef::Integer(number)) = found.record.get("n") else {
+            panic!("{found:?}")
+        };
+        numbers.push(number);
+    }
+    numbers.sort_unstable();
+    numbers
+}
+
+#[test]
+fn everything_once_whatever_the_pages() {
+    run(async {
+        let node = MockNode::start();
+        let client = filled(&node, patient()).await;
+        let all: Vec<i64> = (0..RECORD_COUNT).collect();
+        for (page_record_count, page_length_bytes, parallel_count) in [
+            (1000, 1 << 20, 4),
+            (1, 1 << 20, 8),
+            (7, 100, 3),
+            (1000, 1, 1),
+            (0, 0, 0),
+        ] {
+            let options = ScanOptions {
+                set: Some("one".to_owned()),
+                page_record_count,
+                page_length_bytes,
+                parallel_count,
+                ..ScanOptions::default()
+            };
+            assert_eq!(
+                numbers(&client, options).await,
+                all,
+                "pages of {page_record_count}"
+            );
+        }
+        let both = numbers(&client, ScanOptions::default()).await;
+        assert_eq!(both.len(), 2 * all.len());
+    });
+}
+
+#[test]
+fn only_what_was_asked_for() {
+    run(async {
+        let node = MockNode::start();
+        let client = filled(&node, patient()).await;
+        let namespace = client.namespace("test");
+
+        let partitions: Vec<PartitionId> = PartitionId::all().step_by(3).collect();
+        let options = ScanOptions {
+            partitions: Some(partitions.clone()),
+            ..ScanOptions::default()
+        };
+        let mut scan = namespace.scan(options);
+        let mut found = 0;
+        while let Some(record) = scan.next().await.unwrap() {
+            assert!(partitions.contains(&record.digest.partition()));
+            found += 1;
+        }
+        assert!(
+            found > 200 && found < 500,
+            "{found} of 1000 in a third of the partitions"
+        );
+
+        let keys = ScanOptions {
+            bins: ScanBins::Named(Vec::new()),
+            ..ScanOptions::default()
+        };
+        let mut scan = namespace.scan(keys);
+        let mut seen = BTreeSet::new();
+        while let Some(found) = scan.next().await.unwrap() {
+            assert_eq!(found.record.content().bins().len(), 0);
+            seen.insert((
+                found.set.to_string(),
+                found.record.key().unwrap().to_string(),
+            ));
+        }
+        assert_eq!(seen.len(), 1000);
+
+        let bare = ScanOptions {
+            bins: ScanBins::MetadataOnly,
+            ..ScanOptions::default()
+        };
+        let mut scan = namespace.scan(bare);
+        let first = scan.next().await.unwrap().unwrap();
+        assert!(first.record.content_bytes().is_empty());
+
+        let empty = ScanOptions {
+            set: Some("none".to_owned()),
+            ..ScanOptions::default()
+        };
+        assert_eq!(namespace.scan(empty).next().await.unwrap(), None);
+    });
+}
+
+#[test]
+fn broken_connections_cost_a_page() {
+    run(async {
+        let node = MockNode::start();
+        let options = ClientOptions {
+            retry_count_max: 20,
+            ..patient()
+        };
+        let client = filled(&node, options).await;
+        for _ in 0..5 {
+            node.inject(MessageKind::Scan, Fault::CloseAfter);
+        }
+        let options = ScanOptions {
+            page_record_count: 10,
+            ..ScanOptions::default()
+        };
+        assert_eq!(numbers(&client, options).await.len(), 1000);
+        assert_eq!(node.pending_fault_count(), 0);
+    });
+}
+
+#[test]
+fn an_error_ends_a_scan() {
+    run(async {
+        let node = MockNode::start();
+        let client = filled(&node, patient()).await;
+        node.inject(MessageKind::Scan, Fault::CloseBefore);
+        let mut scan = client.namespace("test").scan(ScanOptions::default());
+        let mut last = scan.next().await;
+        while matches!(last, Ok(Some(_))) {
+            last = scan.next().await;
+        }
+        assert!(matches!(last, Err(Error::Disconnected(_))), "{last:?}");
+        assert_eq!(scan.next().await.unwrap(), None);
+
+        let mut scan = client.namespace("nowhere").scan(ScanOptions::default());
+        assert!(matches!(
+            scan.next().await,
+            Err(Error::UnknownNamespace { .. })
+        ));
+    });
+}
+
+#[test]
+fn a_scan_is_a_stream() {
+    run(async {
+        let node = MockNode::start();
+        let client = filled(&node, patient()).await;
+        let scan = client.namespace("test").set("two").scan();
+        let total = scan
+            .fold(0, |total, found| async move {
+                match found.unwrap().record.get("n") {
+                    Some(ValueRef::Integer(number)) => total + number,
+                    other => panic!("{other:?}"),
+                }
+            })
+            .await;
+        assert_eq!(total, RECORD_COUNT * (RECORD_COUNT - 1) / 2);
+    });
+}

@@ -1,0 +1,269 @@
+//! Writes a content, bin by bin, behind what a caller's buffer already holds.
+//!
+//! Allocates only when the buffer's capacity is too small: a buffer with room for
+//! `CONTENT_LENGTH_BYTES_MAX` more bytes never grows. A content that is not finished is taken off
+//! the buffer again.
+
+use crate::bin::{Bin, encoded_length, write_head};
+use crate::bin_value::BinValue;
+use crate::bins::{Bins, NilRule, Scrutiny};
+use crate::content::{BIN_COUNT_OFFSET, ContentFormat, HEADER_LENGTH};
+use crate::directory::{Directory, NameOrder, directory_length, write_directory};
+use crate::error::{BinError, ContentError, MsgpackError, ValueError};
+use crate::key_ref::KeyRef;
+use crate::kind::Kind;
+use crate::limits::{BIN_COUNT_MAX, CONTENT_LENGTH_BYTES_MAX, WALKED_BIN_COUNT_MAX};
+use crate::msgpack::LengthCounter;
+use crate::name::BinName;
+use crate::value::Value;
+
+/// What stands before a GeoJSON text without cells.
+const GEO_JSON_HEAD: &[u8] = &[0, 0, 0];
+
+/// A content in the making. [`Self::finish_content`] or [`Self::finish_update`] completes it;
+/// dropping it leaves the buffer as it was.
+#[derive(Debug)]
+pub struct ContentWriter<'o> {
+    out: &'o mut Vec<u8>,
+    start: usize,
+    first_bin: usize,
+    bin_count: u16,
+    has_nil: bool,
+    is_finished: bool,
+}
+
+impl<'o> ContentWriter<'o> {
+    /// Begins a content at the end of `out`, with the key if it is to be kept.
+    pub fn new(out: &'o mut Vec<u8>, key: Option<KeyRef<'_>>) -> Self {
+        let start = out.len();
+        let key_kind = key.map_or(Kind::Nil.to_byte(), |key| key.kind().to_byte());
+        out.extend_from_slice(&[ContentFormat::One.to_byte(), key_kind, 0, 0]);
+        if let Some(key) = key {
+            key.write(out);
+        }
+        let first_bin = out.len().saturating_sub(start);
+        Self {
+            out,
+            start,
+            first_bin,
+            bin_count: 0,
+            has_nil: false,
+            is_finished: false,
+        }
+    }
+
+    /// Adds a bin with a value as it came from a peer or a device.
+    ///
+    /// # Errors
+    /// [`ContentError::TooLarge`] or [`ContentError::TooManyBins`]; nothing has been added then.
+    pub fn put(&mut self, name: BinName<'_>, value: BinValue<'_>) -> Result<(), ContentError> {
+        self.put_parts(name, value.kind(), &[value.as_bytes()])
+    }
+
+    /// Adds a bin with a value of the caller's own.
+    ///
+    /// # Errors
+    /// [`ContentError::Bin`] for a value that cannot be a bin's, else as [`Self::put`].
+    pub fn put_value(&mut self, name: BinName<'_>, value: &Value) -> Result<(), ContentError> {
+        match value {
+            Value::Nil => self.put(name, BinValue::NIL),
+            Value::Bool(truth) => self.put_parts(name, Kind::Bool, &[&[u8::from(*truth)]]),
+            Value::Integer(number) => self.put_parts(name, Kind::Integer, &[&number.to_be_bytes()]),
+            Value::Double(number) => self.put_parts(name, Kind::Double, &[&number.to_be_bytes()]),
+            Value::String(text) => self.put_parts(name, Kind::String, &[text.as_bytes()]),
+            Value::Bytes(bytes) => self.put_parts(name, Kind::Bytes, &[bytes]),
+            Value::HyperLogLog(bytes) => self.put_parts(name, Kind::HyperLogLog, &[bytes]),
+            Value::GeoJson(text) => {
+                self.put_parts(name, Kind::GeoJson, &[GEO_JSON_HEAD, text.as_bytes()])
+            }
+            Value::Opaque { kind_byte, bytes } => {
+                let value = BinValue::parse(*kind_byte, bytes);
+                self.put(name, value.map_err(|error| self.in_next_bin(error))?)
+            }
+            Value::List(_) => self.put_collection(name, Kind::List, value),
+            Value::Map(_) => self.put_collection(name, Kind::Map, value),
+            Value::Unsigned(_) | Value::Extension { .. } => {
+                Err(self.in_next_bin(ValueError::OnlyNested))
+            }
+        }
+    }
+
+    /// Completes what a record holds. Returns the number of bins.
+    ///
+    /// # Errors
+    /// [`ContentError::DuplicateName`], or [`BinError::Nil`] if nil was put; the buffer is then as
+    /// it was.
+    pub fn finish_content(self) -> Result<u16, ContentError> {
+        if self.has_nil {
+            let ordinal = self.first_nil();
+            return Err(ContentError::Bin {
+                ordinal,
+                error: BinError::Nil,
+            });
+        }
+        self.finish(Names::Unknown)
+    }
+
+    /// Completes what a write says; nil deletes. Returns the number of bins, nil ones included.
+    ///
+    /// # Errors
+    /// [`ContentError::DuplicateName`]; the buffer is then as it was.
+    pub fn finish_update(self) -> Result<u16, ContentError> {
+        self.finish(Names::Unknown)
+    }
+
+    /// Completes a content whose names are known to differ from each other, and whose values are
+    /// known not to be nil.
+    pub(crate) fn finish_distinct(self) -> Result<u16, ContentError> {
+        self.finish(Names::Distinct)
+    }
+
+    /// Completes a content whose bins have the names of `bins`, in their order.
+    pub(crate) fn finish_with_names_of(self, bins: &Bins<'_>) -> Result<u16, ContentError> {
+        match bins.directory() {
+            Some(directory) => self.finish(Names::As(directory)),
+            None => self.finish(Names::Distinct),
+        }
+    }
+
+    /// Adds a bin of another content as it stands there.
+    pub(crate) fn put_bin(&mut self, bin: &Bin<'_>) -> Result<(), ContentError> {
+        self.make_room(bin.encoded().len())?;
+        self.has_nil |= bin.value().is_nil();
+        self.out.extend_from_slice(bin.encoded());
+        self.bin_count += 1;
+        Ok(())
+    }
+
+    /// Adds a bin whose value is these parts one after the other.
+    pub(crate) fn put_parts(
+        &mut self,
+        name: BinName<'_>,
+        kind: Kind,
+        parts: &[&[u8]],
+    ) -> Result<(), ContentError> {
+        let value_length = parts
+            .iter()
+            .fold(0, |sum: usize, part| sum.saturating_add(part.len()));
+        self.make_room(encoded_length(kind, name, value_length))?;
+        self.has_nil |= kind == Kind::Nil;
+        write_head(kind, name, value_length, self.out);
+        for part in parts {
+            self.out.extend_from_slice(part);
+        }
+        self.bin_count += 1;
+        Ok(())
+    }
+
+    fn put_collection(
+        &mut self,
+        name: BinName<'_>,
+        kind: Kind,
+        value: &Value,
+    ) -> Result<(), ContentError> {
+        let in_value = |writer: &Self, error: MsgpackError| {
+            writer.in_next_bin(ValueError::Msgpack { offset: 0, error })
+        };
+        let mut length = LengthCounter::default();
+        value
+            .write_msgpack(0, &mut length)
+            .map_err(|error| in_value(self, error))?;
+        self.make_room(encoded_length(kind, name, length.0))?;
+        write_head(kind, name, length.0, self.out);
+        value
+            .write_msgpack(0, self.out)
+            .map_err(|error| in_value(self, error))?;
+        self.bin_count += 1;
+        Ok(())
+    }
+
+    /// Refuses the next bin before a byte of it is written, if it or its part of the directory
+    /// would not fit.
+    fn make_room(&mut self, bin_length: usize) -> Result<(), ContentError> {
+        let bin_count = usize::from(self.bin_count) + 1;
+        if bin_count > usize::from(BIN_COUNT_MAX) {
+            return Err(ContentError::TooManyBins { found: bin_count });
+        }
+        let length_bytes = self
+            .length()
+            .saturating_add(bin_length)
+            .saturating_add(directory_length(bin_count));
+        if length_bytes > CONTENT_LENGTH_BYTES_MAX {
+            return Err(ContentError::TooLarge { length_bytes });
+        }
+        Ok(())
+    }
+
+    fn length(&self) -> usize {
+        self.out.len().saturating_sub(self.start)
+    }
+
+    fn in_next_bin(&self, error: ValueError) -> ContentError {
+        ContentError::Bin {
+            ordinal: self.bin_count,
+            error: BinError::Value(error),
+        }
+    }
+
+    fn finish(mut self, names: Names<'_>) -> Result<u16, ContentError> {
+        let count_at = self.start.saturating_add(BIN_COUNT_OFFSET);
+        let count_end = self.start.saturating_add(HEADER_LENGTH);
+        if let Some(count) = self.out.get_mut(count_at..count_end) {
+            count.copy_from_slice(&self.bin_count.to_le_bytes());
+        }
+        let order = match names {
+            Names::Unknown if self.bin_count <= WALKED_BIN_COUNT_MAX => {
+                self.written_bins()?.check_names()?;
+                NameOrder::Unknown
+            }
+            // Sorting them for the directory shows which are alike.
+            Names::Unknown | Names::Distinct => NameOrder::Unknown,
+            Names::As(directory) => NameOrder::As(directory),
+        };
+        write_directory(self.out, self.start, self.first_bin, self.bin_count, order)?;
+        self.is_finished = true;
+        Ok(self.bin_count)
+    }
+
+    /// The bins written so far, which are too few for a directory.
+    fn written_bins(&self) -> Result<Bins<'_>, ContentError> {
+        let content = self.out.get(self.start..).unwrap_or_default();
+        let (first_bin, bin_count) = (self.first_bin, self.bin_count);
+        Bins::parse(
+            content,
+            first_bin,
+            bin_count,
+            NilRule::Allowed,
+            Scrutiny::Lengths,
+        )
+    }
+
+    fn first_nil(&self) -> u16 {
+        let content = self
+            .out
+            .get(self.start.saturating_add(self.first_bin)..)
+            .unwrap_or_default();
+        let mut rest = content;
+        (0..self.bin_count)
+            .find(|_| Bin::take(&mut rest).is_some_and(|bin| bin.value().is_nil()))
+            .unwrap_or(0)
+    }
+}
+
+impl Drop for ContentWriter<'_> {
+    fn drop(&mut self) {
+        if !self.is_finished {
+            self.out.truncate(self.start);
+        }
+    }
+}
+
+/// What is known of the names that were put.
+enum Names<'a> {
+    /// Nothing: they are compared.
+    Unknown,
+    /// They differ, since they come from one content, or were looked for in it.
+    Distinct,
+    /// They are those of another content, in the same places, and this is its directory.
+    As(Directory<'a>),
+}

@@ -1,0 +1,8 @@
+//! The native protocol from outside: golden frames, hostile frames, round trips, allocations.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+mod allocations;
+mod golden;
+mod hostile;
+mod round_trip;
+mod samples;
