@@ -37,3 +37,7 @@ pub(crate) const INDEX_MEMORY_PERCENT: u64 = 60;
 pub(crate) const CONTROL_CONNECTIONS_MAX: usize = 32;
 /// How long after the first signal a second one means "stop at once", in ns.
 pub(crate) const SECOND_SIGNAL_AFTER_NS: u64 = 1_000_000_000;
+/// Times that a core tries to listen before it gives up, [`LISTEN_PAUSE`] apart: two seconds.
+pub(crate) const LISTEN_ATTEMPTS_MAX: u32 = 40;
+/// See [`LISTEN_ATTEMPTS_MAX`].
+pub(crate) const LISTEN_PAUSE: Duration = Duration::from_millis(50);

@@ -21,7 +21,7 @@ use super::{Core, Order, serve};
 use crate::boot::{BootError, Event};
 use crate::hop::{Hop, Peer, ToCore};
 use crate::idle::GlommioIdle;
-use crate::limits::{ARENA_BYTES, DMA_BYTES_MAX};
+use crate::limits::{ARENA_BYTES, DMA_BYTES_MAX, LISTEN_ATTEMPTS_MAX, LISTEN_PAUSE};
 use crate::metrics::CoreMetrics;
 use crate::operation::Shards;
 use crate::topology::Topology;
@@ -115,9 +115,9 @@ async fn run(plan: CorePlan) -> Result<(), BootError> {
         ..RingConfig::default()
     };
     let ring = Ring::new(config, &pool)?;
-    let listener = Listener::bind(&ring, plan.listen, PortUse::Exclusive)?;
+    let listener = listen(&ring, plan.listen).await?;
     let shared = match plan.shared_listen {
-        Some(address) => Some(Listener::bind(&ring, address, PortUse::Exclusive)?),
+        Some(address) => Some(listen(&ring, address).await?),
         None => None,
     };
     let listening = CoreReport::Listening {
@@ -174,6 +174,22 @@ async fn run(plan: CorePlan) -> Result<(), BootError> {
     ring.stop();
     driver.await?;
     Ok(())
+}
+
+/// Listens, for a little while again and again: the ring of a killed node gives its sockets back only
+/// some time after the process is gone, and a supervisor starts the next one at once.
+async fn listen(ring: &Ring, address: SocketAddr) -> Result<Listener, BootError> {
+    let mut attempts = 0;
+    loop {
+        match Listener::bind(ring, address, PortUse::Exclusive) {
+            Ok(listener) => return Ok(listener),
+            Err(error) if attempts >= LISTEN_ATTEMPTS_MAX => return Err(error.into()),
+            Err(_) => {
+                attempts += 1;
+                glommio::timer::sleep(LISTEN_PAUSE).await;
+            }
+        }
+    }
 }
 
 fn attach(devices: &[OpenDevice], ring: &Ring) -> Result<Vec<Device>, BootError> {
