@@ -49,6 +49,7 @@ mod seal;
 mod writer;
 
 pub use error::{OpenError, ReadError, WriteError};
+pub use format::record_header::RecordError;
 pub use layout::DeviceLayout;
 pub use life::Life;
 pub use lsn::Lsn;

@@ -353,6 +353,12 @@ impl Rig {
         bytes
     }
 
+    /// Writes over part of segment `number` of drive 0, behind the store's back.
+    pub(crate) fn overwrite_segment(&mut self, number: u64, at: u64, bytes: &[u8]) {
+        let offset = self.segment_offset(number) + at;
+        self.faults(0).overwrite(DeviceOffset::new(offset), bytes);
+    }
+
     /// Where `pattern` stands on drive 0: segment and offset in it. Exactly once, or the test is wrong.
     pub(crate) fn find(&mut self, pattern: &[u8]) -> (u64, u64) {
         let mut found = Vec::new();
@@ -364,6 +370,12 @@ impl Rig {
         }
         assert_eq!(found.len(), 1, "the pattern stands at {found:?}");
         found[0]
+    }
+
+    /// The bytes of segment `number` of drive 0, as a range of the drive.
+    pub(crate) fn segment_range(&mut self, number: u64) -> std::ops::Range<u64> {
+        let start = self.segment_offset(number);
+        start..start + self.shape.segment_bytes
     }
 
     /// Flips a bit of the byte at `at` of segment `number` of drive 0.

@@ -5,19 +5,29 @@
     clippy::panic,
     clippy::let_underscore_must_use,
     clippy::print_stdout,
+    clippy::too_many_lines,
     reason = "tests: a failure is to stop them where it happens"
 )]
 
 mod harness;
 
+mod building;
+mod damage;
+mod devices;
 mod expiry;
+mod failures;
 mod group_commit;
+mod lost_headers;
 mod metadata;
 mod model;
 mod puts;
+mod queues;
 mod restart;
+mod scans;
 mod sets;
 mod sizes;
 mod space;
+mod summaries;
 mod tombstones;
 mod twins;
+mod volumes;

@@ -1,0 +1,314 @@
+//! Devices that refuse writes or flushes, and devices that are gone.
+
+use corelith_io::{Durability, Fault, FaultRates, PlannedFault};
+use corelith_store::{Shard, WriteError};
+
+use crate::harness::{Handle, NotMet, Rig, Shape, content, digest, get, put};
+
+type PutResult = Result<corelith_store::Written, WriteError<NotMet>>;
+
+fn spawn_put(rig: &mut Rig, shard: &Shard, key: u64, version: u64) -> Handle<PutResult> {
+    let shard = shard.clone();
+    rig.spawn(async move { put(&shard, digest(key), &content(key, version, 600)).await })
+}
+
+#[test]
+fn a_failed_write_is_in_doubt_and_the_log_goes_on_elsewhere() {
+    for seed in 0..20 {
+        let mut rig = Rig::new(seed, Shape::default());
+        let shard = rig.open_sound();
+        for key in 0..8 {
+            rig.put(&shard, key, &content(key, 0, 600));
+        }
+        rig.run_until_idle();
+        // Eight lone batches in flight; the fourth fails.
+        let range = rig.segment_range(0);
+        rig.faults(0)
+            .plan(PlannedFault::next(Fault::WriteError).within(range).after(3));
+        let puts: Vec<_> = (0..12)
+            .map(|key| {
+                let handle = spawn_put(&mut rig, &shard, key, 1);
+                rig.settle();
+                handle
+            })
+            .collect();
+        rig.run_until_idle();
+        let results: Vec<_> = puts.iter().map(|put| put.take().unwrap()).collect();
+        for (key, result) in (0_u64..).zip(&results) {
+            let expected = match key {
+                0..3 => result.is_ok(),
+                3..8 => *result == Err(WriteError::InDoubt),
+                // These left if one of the first had landed by then.
+                _ => matches!(result, Err(WriteError::NotWritten | WriteError::InDoubt)),
+            };
+            assert!(expected, "seed {seed}, key {key}: {result:?}");
+        }
+        // Until the next write, what is in doubt is as it was; then for ever.
+        for key in 0..8 {
+            rig.check(&shard, key, Some(&content(key, u64::from(key < 3), 600)));
+        }
+        rig.put(&shard, 100, b"the log goes on");
+        rig.run_until_idle();
+        rig.power_cut();
+        for _ in 0..2 {
+            let shard = rig.open_sound();
+            for key in 0..12 {
+                let version = u64::from(key < 3);
+                let expected = (key < 8).then(|| content(key, version, 600));
+                rig.check(&shard, key, expected.as_deref());
+            }
+            rig.check(&shard, 100, Some(b"the log goes on"));
+            rig.close(shard);
+        }
+    }
+}
+
+#[test]
+fn what_is_in_doubt_may_be_found_after_a_cut_and_then_stays() {
+    let (mut found_new, mut found_old) = (0, 0);
+    for seed in 0..40 {
+        let mut rig = Rig::new(seed, Shape::default());
+        let shard = rig.open_sound();
+        rig.put(&shard, 1, &content(1, 0, 600));
+        rig.run_until_idle();
+        let range = rig.segment_range(0);
+        rig.faults(0)
+            .plan(PlannedFault::next(Fault::WriteError).within(range));
+        let result = rig.run(put(&shard, digest(1), &content(1, 1, 600)));
+        assert_eq!(result, Err(WriteError::InDoubt));
+        rig.power_cut();
+        let shard = rig.open_sound();
+        let found = rig.get(&shard, 1).unwrap().unwrap();
+        match found == content(1, 1, 600) {
+            true => found_new += 1,
+            false => {
+                assert_eq!(found, content(1, 0, 600));
+                found_old += 1;
+            }
+        }
+        rig.power_cut();
+        let shard = rig.open_sound();
+        rig.check(&shard, 1, Some(&found));
+    }
+    assert!(
+        found_new > 0 && found_old > 0,
+        "{found_new} new, {found_old} old"
+    );
+}
+
+#[test]
+fn a_write_that_lands_late_harms_nobody() {
+    // Story: the batch after a failed one is given up while the device still has it, and lands a minute
+    // later. Its segment must not be in use again by then.
+    for seed in 0..10 {
+        let mut rig = Rig::new(
+            seed,
+            Shape {
+                segments: 7,
+                ..Shape::default()
+            },
+        );
+        let shard = rig.open_sound();
+        rig.put(&shard, 1, &content(1, 0, 600));
+        rig.run_until_idle();
+        let range = rig.segment_range(0);
+        let faults = rig.faults(0);
+        faults.plan(PlannedFault::next(Fault::WriteError).within(range.clone()));
+        faults.plan(PlannedFault::next(Fault::DelayLong).within(range).after(1));
+        let first = spawn_put(&mut rig, &shard, 2, 0);
+        rig.settle();
+        let second = spawn_put(&mut rig, &shard, 3, 0);
+        while second.borrow().is_none() {
+            rig.settle();
+            assert!(rig.machine.step());
+        }
+        assert!(
+            rig.machine.now_ns() < 1_000_000_000,
+            "the second is still on its way"
+        );
+        let mut round = 0;
+        while rig.faults(0).struck_count(Fault::DelayLong) == 0 || round < 150 {
+            rig.put(&shard, 4, &content(4, round, 2500));
+            if round == 20 {
+                rig.put(&shard, 1, &content(1, 1, 600));
+            }
+            round += 1;
+        }
+        assert_eq!(first.take(), Some(Err(WriteError::InDoubt)));
+        assert_eq!(second.take(), Some(Err(WriteError::InDoubt)));
+        rig.run_until_idle();
+        for _ in 0..40 {
+            rig.put(&shard, 4, &content(4, round, 2500));
+            rig.check(&shard, 4, Some(&content(4, round, 2500)));
+            round += 1;
+        }
+        rig.close(shard);
+        let shard = rig.open_sound();
+        rig.check(&shard, 1, Some(&content(1, 1, 600)));
+        rig.check(&shard, 2, None);
+        rig.check(&shard, 3, None);
+        rig.check(&shard, 4, Some(&content(4, round - 1, 2500)));
+    }
+}
+
+#[test]
+fn a_failed_flush_fences_the_device() {
+    let mut rig = Rig::new(1, Shape::default());
+    let shard = rig.open_sound();
+    rig.put(&shard, 1, b"durable");
+    rig.run_until_idle();
+    rig.faults(0).plan(PlannedFault::next(Fault::FlushError));
+    let puts: Vec<_> = (2..5)
+        .map(|key| spawn_put(&mut rig, &shard, key, 0))
+        .collect();
+    rig.run_until_idle();
+    for put in puts {
+        assert_eq!(put.take(), Some(Err(WriteError::InDoubt)));
+    }
+    assert!(shard.is_fenced());
+    assert_eq!(
+        rig.run(put(&shard, digest(9), b"")),
+        Err(WriteError::Fenced)
+    );
+    rig.check(&shard, 1, Some(b"durable"));
+    rig.check(&shard, 2, None);
+    rig.close(shard);
+    rig.machine.power_cut();
+    let shard = rig.open_sound();
+    rig.check(&shard, 1, Some(b"durable"));
+    rig.put(&shard, 9, b"again");
+}
+
+#[test]
+fn a_forced_write_that_fails_fences_too() {
+    let mut rig = Rig::new(
+        1,
+        Shape {
+            durability: Durability::Fua,
+            ..Shape::default()
+        },
+    );
+    let shard = rig.open_sound();
+    rig.put(&shard, 1, b"durable");
+    rig.run_until_idle();
+    rig.faults(0).plan(PlannedFault::next(Fault::WriteError));
+    assert_eq!(
+        rig.run(put(&shard, digest(2), b"")),
+        Err(WriteError::InDoubt)
+    );
+    assert_eq!(
+        rig.run(put(&shard, digest(2), b"")),
+        Err(WriteError::Fenced)
+    );
+}
+
+#[test]
+fn with_one_of_two_devices_fenced_the_log_goes_on_on_the_other() {
+    for seed in 0..10 {
+        let mut rig = Rig::new(
+            seed,
+            Shape {
+                drives: 2,
+                segments: 10,
+                ..Shape::default()
+            },
+        );
+        let shard = rig.open_sound();
+        for key in 0..30 {
+            rig.put(&shard, key, &content(key, 0, 2500));
+        }
+        rig.run_until_idle();
+        rig.faults(0).plan(PlannedFault::next(Fault::FlushError));
+        let mut in_doubt = 0;
+        for key in 30..90 {
+            match rig.run(put(&shard, digest(key), &content(key, 0, 2500))) {
+                Ok(_) => {}
+                Err(WriteError::InDoubt) => in_doubt += 1,
+                Err(error) => panic!("key {key}: {error}"),
+            }
+        }
+        assert!(in_doubt <= 1, "one failure, then never again: {in_doubt}");
+        assert!(!shard.is_fenced());
+        rig.close(shard);
+        rig.machine.power_cut();
+        let shard = rig.open_sound();
+        let held = (0..90)
+            .filter(|key| rig.get(&shard, *key).unwrap().is_some())
+            .count();
+        assert!(held >= 90 - in_doubt, "{held} of 90");
+    }
+}
+
+#[test]
+fn a_device_that_is_gone_answers_errors_and_comes_back() {
+    let mut rig = Rig::new(1, Shape::default());
+    let shard = rig.open_sound();
+    rig.put(&shard, 1, b"there");
+    rig.run_until_idle();
+    rig.faults(0).remove();
+    assert!(rig.get(&shard, 1).is_err());
+    assert_eq!(
+        rig.run(put(&shard, digest(2), b"")),
+        Err(WriteError::InDoubt)
+    );
+    rig.power_cut();
+    rig.faults(0).restore();
+    let shard = rig.open_sound();
+    rig.check(&shard, 1, Some(b"there"));
+}
+
+#[test]
+fn random_write_errors_leave_every_key_old_or_new() {
+    let mut doubts = 0;
+    for seed in 0..15_u64 {
+        let mut rig = Rig::new(
+            seed,
+            Shape {
+                segments: 40,
+                ..Shape::default()
+            },
+        );
+        let mut shard = rig.open_sound();
+        // For each key the versions that it may hold.
+        let mut may_be: Vec<Vec<u64>> = vec![vec![]; 6];
+        for life in 0..4_u64 {
+            let write_error_per_million = 30_000;
+            rig.faults(0).set_rates(FaultRates {
+                write_error_per_million,
+                ..FaultRates::NONE
+            });
+            for round in 0..60 {
+                let key = usize::try_from((round * 7 + seed) % 6).unwrap();
+                let version = life * 1000 + round + 1;
+                let number = u64::try_from(key).unwrap();
+                let bytes = content(number, version, 900);
+                match rig.run(put(&shard, digest(number), &bytes)) {
+                    Ok(_) => may_be[key] = vec![version],
+                    Err(WriteError::InDoubt) => {
+                        may_be[key].push(version);
+                        doubts += 1;
+                    }
+                    Err(WriteError::NotWritten | WriteError::OutOfSpace) => {}
+                    Err(error) => panic!("{error}"),
+                }
+            }
+            rig.faults(0).set_rates(FaultRates::NONE);
+            rig.run_until_idle();
+            if life % 2 == 0 {
+                rig.power_cut();
+            } else {
+                rig.close(shard);
+            }
+            shard = rig.open_sound();
+            for (number, versions) in (0..).zip(&mut may_be) {
+                let found = rig.run(get(&shard, digest(number))).unwrap();
+                let is = |version: &u64| found.as_ref() == Some(&content(number, *version, 900));
+                let Some(version) = versions.iter().copied().find(is) else {
+                    panic!("seed {seed}, life {life}, key {number}: none of {versions:?}");
+                };
+                *versions = vec![version];
+            }
+        }
+    }
+    assert!(doubts > 20, "{doubts} writes were in doubt");
+}
