@@ -70,11 +70,17 @@ fn merge_within<const WORDS: usize>(
     let mut has_same_names = true;
     let mut writer = ContentWriter::new(out, update.key().or(old.key()));
     // A write often names bins in the record's own order: the next one is tried before the index.
-    let mut in_order = update.bins().enumerate().peekable();
+    let mut in_order = update.bins().enumerate();
+    let mut next = in_order.next();
     for bin in old.bins() {
         let name = bin.name().as_bytes();
-        let next = in_order.next_if(|(_, next)| next.is_called(name));
-        let Some((ordinal, changed)) = next.or_else(|| index.get(name)) else {
+        let named = match &next {
+            Some((_, expected)) if expected.is_called(name) => {
+                std::mem::replace(&mut next, in_order.next())
+            }
+            Some(_) | None => index.get(name),
+        };
+        let Some((ordinal, changed)) = named else {
             writer.put_bin(&bin)?;
             continue;
         };

@@ -120,7 +120,11 @@ proptest! {
     }
 
     #[test]
-    fn projects(model in models(), names in prop::collection::vec("[a-h]{1,2}", 0..80), key in keys()) {
+    fn projects(
+        model in models(),
+        names in prop::collection::vec("[a-h]{1,2}", 0..80),
+        key in keys(),
+    ) {
         let content = with_key(&model, key.clone()).finish_content().unwrap();
         let content = Content::parse(&content).unwrap();
         let mut out = b"before".to_vec();
