@@ -4,27 +4,26 @@
 //! the answer before it takes the next, so that a row is in memory only while it is on its way. All run
 //! on one thread. A row is acknowledged when the node says so, and only then noted.
 
+mod input;
 mod journal;
 mod summary;
 
 use std::cell::{Cell, RefCell};
-use std::fs::File;
-use std::io::{BufRead, BufReader, IsTerminal, Read};
-use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
 use corelith_client::{Client, Doubt, Error, PutMode, Set, Status, WriteOptions};
 use corelith_io::Clock;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use tokio::sync::Notify;
 
-use crate::arguments::{FileFormat, LoadArguments, LoadMode};
+use crate::arguments::{LoadArguments, LoadMode};
 use crate::failure::{Exit, Failure};
 use crate::key_text::KeyType;
 use crate::node::{failure_of, with_node};
 use crate::output::Output;
-use crate::rows::{CsvForm, CsvRows, JsonRows, Next, Row, RowPlan, Rows};
+use crate::rows::{Next, Row, Rows};
+use input::{open, progress_bar};
 use journal::Journal;
 use summary::Summary;
 
@@ -360,91 +359,4 @@ fn is_final(error: &Error) -> bool {
         ),
         _ => false,
     }
-}
-
-/// Opens the file and passes over what is to be skipped.
-fn open(arguments: &LoadArguments, read_bytes: Rc<Cell<u64>>) -> Result<Rows, Failure> {
-    let path = &arguments.file;
-    let input: Box<dyn Read> = if path.as_os_str() == "-" {
-        Box::new(std::io::stdin().lock())
-    } else {
-        let file = File::open(path).map_err(|error| {
-            Failure::new(format!("{} cannot be opened: {error}", path.display()), "")
-        })?;
-        Box::new(file)
-    };
-    let counting = Counting { input, read_bytes };
-    let input: Box<dyn BufRead> = Box::new(BufReader::with_capacity(256 << 10, counting));
-    let plan = RowPlan {
-        key_columns: arguments.key.clone(),
-        key_type: arguments.key_type,
-        types: arguments.types.iter().cloned().collect(),
-        nulls: arguments.nulls.clone(),
-        key_bins: !arguments.no_key_bins,
-        store_key: arguments.store_key,
-    };
-    let extension = path.extension().and_then(|extension| extension.to_str());
-    let extension = extension.map(str::to_ascii_lowercase).unwrap_or_default();
-    let format = match (arguments.format, extension.as_str()) {
-        (Some(format), _) => format,
-        (None, "csv" | "tsv") => FileFormat::Csv,
-        (None, "jsonl" | "ndjson" | "json") => FileFormat::Jsonl,
-        (None, _) => {
-            return Err(Failure::new(
-                format!("the format of {} is not known by its name", path.display()),
-                "give it: --format csv or --format jsonl",
-            ));
-        }
-    };
-    let rows = match format {
-        FileFormat::Jsonl => Ok(Rows::Json(JsonRows::new(input, plan))),
-        FileFormat::Csv => {
-            let tab_by_name = if extension == "tsv" { b'\t' } else { b',' };
-            let form = CsvForm {
-                delimiter: arguments.delimiter.unwrap_or(tab_by_name),
-                columns: (!arguments.columns.is_empty()).then(|| arguments.columns.clone()),
-            };
-            CsvRows::new(input, plan, form).map(Rows::Csv)
-        }
-    };
-    let failed = |error| Failure::new(format!("{}: {error}", path.display()), "");
-    let mut rows = rows.map_err(failed)?;
-    rows.skip(arguments.skip).map_err(failed)?;
-    Ok(rows)
-}
-
-/// Counts what has been read.
-struct Counting {
-    input: Box<dyn Read>,
-    read_bytes: Rc<Cell<u64>>,
-}
-
-impl Read for Counting {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let length = self.input.read(buffer)?;
-        self.read_bytes.set(self.read_bytes.get() + length as u64);
-        Ok(length)
-    }
-}
-
-/// A bar on standard error, if that is a terminal.
-fn progress_bar(path: &Path) -> ProgressBar {
-    if !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let size_bytes = path.metadata().ok().filter(std::fs::Metadata::is_file);
-    let (bar, template) = match size_bytes {
-        Some(metadata) => (
-            ProgressBar::new(metadata.len()),
-            "{bar:30} {percent:>3} %  {msg}  {bytes_per_sec}  {eta} left",
-        ),
-        None => (
-            ProgressBar::new_spinner(),
-            "{spinner} {bytes}  {msg}  {bytes_per_sec}",
-        ),
-    };
-    if let Ok(style) = ProgressStyle::with_template(template) {
-        bar.set_style(style);
-    }
-    bar
 }
