@@ -6,7 +6,9 @@
 
 use std::rc::Rc;
 
-use corelith_io::{BufferError, Device, DeviceError, DeviceKind, DeviceOffset, FrozenBuffer};
+use corelith_io::{
+    BufferError, Device, DeviceError, DeviceKind, DeviceOffset, DmaBuffer, FrozenBuffer,
+};
 
 use crate::committer::{Event, Work};
 use crate::format::fields::{u64_of, usize_of};
@@ -27,9 +29,6 @@ pub(crate) enum HeaderError {
     /// The device failed.
     #[error(transparent)]
     Device(#[from] DeviceError),
-    /// No memory for it just now.
-    #[error(transparent)]
-    Buffer(#[from] BufferError),
     /// The device took it and gives back other bytes.
     #[error("the header that was written cannot be read back")]
     ReadBack,
@@ -56,19 +55,23 @@ pub(crate) fn start_preparation(core: &Rc<ShardCore>, work: &mut Work) {
     let Some(segment) = state.segments.get(number) else {
         return;
     };
-    let (place, life, freed_lsn) = (segment.place, segment.life.next(), segment.freed_lsn);
+    let Some(life) = segment.life.next() else {
+        return;
+    };
     let first_use = segment.state == SegmentState::Unused;
-    let Some(life) = life else { return };
+    let mut header = new_header(core, &state, (segment.place, life), SegmentUse::Prepared);
+    header.freed_lsn = segment.freed_lsn;
+    let Ok(write) = HeaderWrite::new(core, &state, header) else {
+        return;
+    };
     state.segments.change(number, |segment| {
         segment.state = SegmentState::Preparing;
         segment.life = life;
     });
-    let mut header = new_header(core, &state, (place, life), SegmentUse::Prepared);
-    header.freed_lsn = freed_lsn;
     drop(state);
     let task = Rc::clone(core);
     work.push(Box::pin(async move {
-        let result = prepare(&task, &header, first_use).await;
+        let result = prepare(&task, write, first_use).await;
         Event::Prepared {
             segment: number,
             result,
@@ -79,28 +82,31 @@ pub(crate) fn start_preparation(core: &Rc<ShardCore>, work: &mut Work) {
 /// Puts a life on record. Returns the bytes written.
 async fn prepare(
     core: &ShardCore,
-    header: &SegmentHeader,
+    write: HeaderWrite,
     first_use: bool,
 ) -> Result<u64, HeaderError> {
-    let attached = core.device(header.slot).ok_or(DeviceError::Gone)?;
+    let attached = core.device(write.header.slot).ok_or(DeviceError::Gone)?;
     // A file's blocks are allocated by their first write: zeros now, so that no durable write has to
     // wait for the file system's own.
     let mut written = 0;
     if first_use && attached.device.geometry().kind == DeviceKind::File {
-        let start = DeviceOffset::new(header.offset_bytes);
+        let start = DeviceOffset::new(write.header.offset_bytes);
         written = write_zeros(core, &attached.device, start).await?;
     }
-    Ok(written + write_header(core, header).await?)
+    Ok(written + write.run(core).await?)
 }
 
-/// Writes zeros over a segment and makes them durable. Returns the bytes written.
+/// Writes zeros over a segment and makes them durable; not without memory to spare, since it only
+/// saves time later. Returns the bytes written.
 async fn write_zeros(
     core: &ShardCore,
     device: &Device,
     start: DeviceOffset,
 ) -> Result<u64, HeaderError> {
     let segment_bytes = core.state.borrow().segments.segment_bytes();
-    let mut buffer = core.pool.take(usize_of(segment_bytes.min(ZEROS_BYTES)))?;
+    let Ok(mut buffer) = core.pool.take(usize_of(segment_bytes.min(ZEROS_BYTES))) else {
+        return Ok(0);
+    };
     buffer.as_mut_slice().fill(0);
     let zeros = buffer.freeze();
     let mut done = 0;
@@ -129,21 +135,25 @@ pub(crate) fn start_freeing(core: &Rc<ShardCore>, work: &mut Work) {
         let Some(number) = state.segments.freeable() else {
             return;
         };
-        state.segments.change(number, |segment| {
-            segment.state = SegmentState::Freeing;
-            // From here on the device may say either.
-            segment.header_is_durable = false;
-        });
         let Some(segment) = state.segments.get(number) else {
             return;
         };
         let place = (segment.place, segment.life);
         let mut header = new_header(core, &state, place, SegmentUse::Free);
         header.freed_lsn = header.first_lsn;
+        let freed_lsn = header.freed_lsn;
+        let Ok(write) = HeaderWrite::new(core, &state, header) else {
+            return;
+        };
+        state.segments.change(number, |segment| {
+            segment.state = SegmentState::Freeing;
+            // From here on the device may say either.
+            segment.header_is_durable = false;
+        });
         drop(state);
         let task = Rc::clone(core);
         work.push(Box::pin(async move {
-            let result = write_header(&task, &header).await.map(|_| header.freed_lsn);
+            let result = write.run(&task).await.map(|_| freed_lsn);
             Event::Freed {
                 segment: number,
                 result,
@@ -176,35 +186,58 @@ fn new_header(
     }
 }
 
-/// Writes both copies of a header durably and reads them back. Returns the bytes written.
-pub(crate) async fn write_header(
-    core: &ShardCore,
-    header: &SegmentHeader,
-) -> Result<u64, HeaderError> {
-    let attached = core.device(header.slot).ok_or(DeviceError::Gone)?;
-    let (buffer, length) = header_buffer(core, header)?;
-    let offset = DeviceOffset::new(header.offset_bytes);
-    attached
-        .device
-        .write_durable(offset, buffer.clone(), 0..length)
-        .await?;
-    let (found, result) = attached
-        .device
-        .read(offset, core.pool.take(length)?, length)
-        .await;
-    result?;
-    if found.as_slice().get(..length) != buffer.get(..length) {
-        return Err(HeaderError::ReadBack);
+/// A header about to be written, with all the memory that takes.
+pub(crate) struct HeaderWrite {
+    header: SegmentHeader,
+    copies: FrozenBuffer,
+    length_bytes: usize,
+    read_back: DmaBuffer,
+}
+
+impl HeaderWrite {
+    pub(crate) fn new(
+        core: &ShardCore,
+        state: &State,
+        header: SegmentHeader,
+    ) -> Result<Self, BufferError> {
+        let (copies, length_bytes) = header_buffer(core, state, &header)?;
+        let read_back = core.pool.take(length_bytes)?;
+        Ok(Self {
+            header,
+            copies,
+            length_bytes,
+            read_back,
+        })
     }
-    Ok(u64_of(length))
+
+    /// Writes both copies durably and reads them back. Returns the bytes written.
+    pub(crate) async fn run(self, core: &ShardCore) -> Result<u64, HeaderError> {
+        let attached = core.device(self.header.slot).ok_or(DeviceError::Gone)?;
+        let offset = DeviceOffset::new(self.header.offset_bytes);
+        let written = 0..self.length_bytes;
+        attached
+            .device
+            .write_durable(offset, self.copies.clone(), written)
+            .await?;
+        let (found, result) = attached
+            .device
+            .read(offset, self.read_back, self.length_bytes)
+            .await;
+        result?;
+        if found.as_slice().get(..self.length_bytes) != self.copies.get(..self.length_bytes) {
+            return Err(HeaderError::ReadBack);
+        }
+        Ok(u64_of(self.length_bytes))
+    }
 }
 
 /// Both copies of a header, and their length in bytes.
 fn header_buffer(
     core: &ShardCore,
+    state: &State,
     header: &SegmentHeader,
 ) -> Result<(FrozenBuffer, usize), BufferError> {
-    let unit = usize_of(core.state.borrow().log.geometry().write_unit_bytes);
+    let unit = usize_of(state.log.geometry().write_unit_bytes);
     let length = usize_of(SEGMENT_HEADER_COPIES) * unit;
     let mut buffer = core.pool.take(length)?;
     buffer.as_mut_slice().fill(0);
@@ -249,9 +282,7 @@ pub(crate) fn open_segment(core: &ShardCore) -> Result<bool, BufferError> {
         older_segments: state.segments.durable_log_count(),
         ..new_header(core, &state, (place, life), SegmentUse::Log)
     };
-    drop(state);
-    let (buffer, length) = header_buffer(core, &header)?;
-    state = core.state.borrow_mut();
+    let (buffer, length) = header_buffer(core, &state, &header)?;
     state.segments.change(number, |segment| {
         segment.state = SegmentState::Open;
         segment.first_lsn = header.first_lsn;

@@ -15,7 +15,7 @@ mod data;
 mod headers;
 mod replay;
 
-use crate::allocation::write_header;
+use crate::allocation::HeaderWrite;
 use crate::format::segment_header::SegmentHeader;
 use crate::format::summary::{Footer, SummaryRow};
 use crate::limits::{LSN_GAP_AT_START, VERSION_GAP_AT_START};
@@ -164,10 +164,23 @@ fn continue_log(core: &ShardCore, highest: Highest, newest_first_lsn: Lsn) {
 /// Makes both copies of a header say what the newer one says: on one copy alone the state of a segment
 /// would not survive a bad block.
 async fn repair(core: &ShardCore, header: &SegmentHeader, report: &mut RecoveryReport) {
-    match write_header(core, header).await {
-        Ok(_) => report.headers_repaired += 1,
+    let write = HeaderWrite::new(core, &core.state.borrow(), header.clone());
+    let result = match write {
+        Ok(write) => write
+            .run(core)
+            .await
+            .map(drop)
+            .map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    };
+    match result {
+        Ok(()) => report.headers_repaired += 1,
         Err(error) => {
-            tracing::warn!(shard = core.number, %error, "a segment's header that a crash left half rewritten could not be made whole");
+            tracing::warn!(
+                shard = core.number,
+                error,
+                "a segment's header that a crash left half rewritten could not be made whole"
+            );
         }
     }
 }
