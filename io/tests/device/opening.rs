@@ -8,7 +8,7 @@ use corelith_io::{
     RingConfig,
 };
 
-use crate::rig::{LoopDevice, Scratch, open, ring, run};
+use crate::rig::{LoopDevice, Scratch, open, open_once_free, ring, run};
 
 const MIB: u64 = 1 << 20;
 
@@ -110,7 +110,7 @@ fn a_held_loop_device_is_refused_and_can_be_looked_at() {
         assert!(!made, "another process could take the device");
     }
     drop(opened);
-    drop(open(device.path()));
+    drop(open_once_free(device.path()));
 }
 
 #[test]

@@ -2,9 +2,11 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use corelith_io::{
-    BufferPool, BufferPoolConfig, DmaBuffer, OpenDevice, OpenOptions, Ring, RingConfig,
+    BufferPool, BufferPoolConfig, DmaBuffer, Holder, OpenDevice, OpenError, OpenOptions, Ring,
+    RingConfig,
 };
 
 /// A file or folder of this test that is removed at the end.
@@ -129,6 +131,21 @@ pub(crate) fn ring(config: RingConfig) -> (Ring, BufferPool) {
 
 pub(crate) fn open(path: &Path) -> OpenDevice {
     OpenDevice::open(path, OpenOptions::default()).unwrap()
+}
+
+/// Opens a device that this process has just let go of. A test beside this one may be starting a
+/// program: between fork and exec the child holds copies of every descriptor, the claim among them.
+pub(crate) fn open_once_free(path: &Path) -> OpenDevice {
+    for _attempt in 0..1000 {
+        match OpenDevice::open(path, OpenOptions::default()) {
+            Err(OpenError::Held {
+                holder: Holder::Unknown,
+                ..
+            }) => std::thread::sleep(Duration::from_millis(2)),
+            outcome => return outcome.unwrap(),
+        }
+    }
+    panic!("{} stays held", path.display());
 }
 
 /// A buffer that holds `length` bytes of a pattern that tells offset and `mark`.
