@@ -107,7 +107,8 @@ impl RingInner {
         // switches the bell on and then looks for completions. One of the two sees the other.
         fence(Ordering::SeqCst);
         let completed_count = self.turn(Enter::Always)?;
-        Ok(completed_count == 0 && self.waker.is_parked())
+        let settled = self.uring.borrow_mut().is_settled();
+        Ok(completed_count == 0 && settled && self.waker.is_parked())
     }
 
     fn end_of_park(&self) -> Result<(), RingError> {
