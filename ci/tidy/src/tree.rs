@@ -2,7 +2,8 @@
 //!
 //! Reads the file system, not git, so that it is the same in a clone, in an unpacked archive and
 //! before a commit. Ignored is what the root `.gitignore` names. Hidden folders other than `.ci`
-//! are left out. Files that are not UTF-8 are listed without text.
+//! are left out, and so is git's own `.git` where it is a file, as in a worktree. Files that are
+//! not UTF-8 are listed without text.
 
 use std::fs;
 use std::io;
@@ -134,7 +135,7 @@ fn read_folder(
             if !hidden || relative == ".ci" {
                 read_folder(root, &path, ignored, files)?;
             }
-        } else if kind.is_file() {
+        } else if kind.is_file() && relative != ".git" {
             let Ok(bytes) = fs::read(&path) else {
                 continue; // gone since the folder was listed
             };
