@@ -6,19 +6,21 @@
 use std::cell::RefCell;
 use std::future::Future;
 use std::ops::Range;
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
 
 use crate::buffer::{DmaBuffer, FrozenBuffer};
-use crate::durability::{Fence, FlushGate, Force, Waiter};
-use crate::errno::Errno;
+use crate::durability::{Fence, FlushGate, Force};
 use crate::geometry::{DeviceOffset, Durability, Geometry};
-use crate::ring::device::{RingDevice, RingRead, RingWrite};
-use crate::simulated::{
-    SimulatedDevice, SimulatedDiscard, SimulatedFlush, SimulatedRead, SimulatedWrite,
-};
+use crate::ring::device::RingDevice;
+use crate::simulated::SimulatedDevice;
 use crate::width::to_u64;
+use futures::{DiscardState, DurableWriteState, RawFlush, ReadState, WriteState};
+
+mod error;
+mod futures;
+
+pub use error::DeviceError;
+pub use futures::{DiscardFuture, DurableWriteFuture, FlushFuture, ReadFuture, WriteFuture};
 
 /// What a read gives back: the buffer always, and how it went.
 pub type ReadOutcome = (DmaBuffer, Result<(), DeviceError>);
@@ -50,102 +52,6 @@ pub(crate) trait BackEnd {
     /// Makes durable all that had completed when this was called.
     fn flush(&self) -> Self::Flush;
     fn discard(&self, offset: DeviceOffset, length_bytes: u64) -> Self::Discard;
-}
-
-/// Why a device operation failed.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum DeviceError {
-    /// The device did not give the bytes: a media error, or the drive is failing.
-    #[error("reading {length_bytes} bytes at {offset} failed: {errno}")]
-    Read {
-        /// Where the read began.
-        offset: DeviceOffset,
-        /// How many bytes were asked for.
-        length_bytes: u64,
-        /// What the kernel said.
-        errno: Errno,
-    },
-    /// The device did not take the bytes. Some of them may have been written.
-    #[error("writing {length_bytes} bytes at {offset} failed: {errno}")]
-    Write {
-        /// Where the write began.
-        offset: DeviceOffset,
-        /// How many bytes were to be written.
-        length_bytes: u64,
-        /// What the kernel said.
-        errno: Errno,
-    },
-    /// A flush failed: anything since the last good one may be lost. The device is fenced now.
-    #[error("flushing the device's cache failed: {errno}; the device is fenced")]
-    Flush {
-        /// What the kernel said.
-        errno: Errno,
-    },
-    /// A discard failed; what the range holds now is unknown.
-    #[error("discarding {length_bytes} bytes at {offset} failed: {errno}")]
-    Discard {
-        /// Where the range began.
-        offset: DeviceOffset,
-        /// Its length.
-        length_bytes: u64,
-        /// What the kernel said.
-        errno: Errno,
-    },
-    /// The device ended before its stated size, or stopped taking bytes.
-    #[error("the device stopped after {done_bytes} of {length_bytes} bytes at {offset}")]
-    Short {
-        /// Where the operation began.
-        offset: DeviceOffset,
-        /// How many bytes were asked for.
-        length_bytes: u64,
-        /// How many were transferred.
-        done_bytes: u64,
-    },
-    /// An earlier flush failed; nothing is made durable on this device any more. Restart on it after looking at the drive.
-    #[error("the device is fenced after a failed flush")]
-    Fenced,
-    /// The device's machine is gone (a simulated power cut), or its ring is closed.
-    #[error("the device is gone")]
-    Gone,
-    /// The caller's mistake: offset, start in the buffer and length must be multiples of the logical block, the length not 0.
-    #[error(
-        "{offset} and length {length_bytes} are not multiples of the {unit_bytes}-byte block (or the length is 0)"
-    )]
-    Misaligned {
-        /// The offset asked for, or the range's start in the buffer if that was the odd one.
-        offset: DeviceOffset,
-        /// The length asked for.
-        length_bytes: u64,
-        /// The logical block.
-        unit_bytes: u32,
-    },
-    /// The caller's mistake: the range passes the device's end.
-    #[error("{length_bytes} bytes at {offset} pass the device's end at {size_bytes}")]
-    OutOfBounds {
-        /// The offset asked for.
-        offset: DeviceOffset,
-        /// The length asked for.
-        length_bytes: u64,
-        /// The device's size.
-        size_bytes: u64,
-    },
-    /// The caller's mistake: the range passes the buffer's end.
-    #[error("bytes up to {end} of a buffer of {capacity_bytes} bytes were asked for")]
-    OutsideBuffer {
-        /// End of the range asked for.
-        end: usize,
-        /// The buffer's size.
-        capacity_bytes: usize,
-    },
-    /// More operations at once than the ring was made for; submit again when some have completed.
-    #[error("all {slot_count} operation slots of the ring are in use")]
-    Busy {
-        /// The ring's bound.
-        slot_count: u32,
-    },
-    /// The device cannot do this (a discard where there is none).
-    #[error("the device does not support this operation")]
-    Unsupported,
 }
 
 /// One core's handle on one device. Clone is cheap.
@@ -391,194 +297,5 @@ impl Device {
                 size_bytes,
             }),
         }
-    }
-}
-
-/// A read on its way; see [`Device::read`].
-#[must_use = "a read's bytes come with its outcome"]
-pub struct ReadFuture {
-    state: ReadState,
-}
-
-enum ReadState {
-    Rejected(Option<(DmaBuffer, DeviceError)>),
-    Real(RingRead),
-    Simulated(SimulatedRead),
-}
-
-impl Future for ReadFuture {
-    type Output = ReadOutcome;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<ReadOutcome> {
-        match &mut self.state {
-            ReadState::Rejected(rejected) => match rejected.take() {
-                Some((buffer, error)) => Poll::Ready((buffer, Err(error))),
-                None => Poll::Pending,
-            },
-            ReadState::Real(read) => Pin::new(read).poll(context),
-            ReadState::Simulated(read) => Pin::new(read).poll(context),
-        }
-    }
-}
-
-/// A write on its way; see [`Device::write`].
-#[must_use = "a write's outcome is known only from its future"]
-pub struct WriteFuture {
-    state: WriteState,
-}
-
-enum WriteState {
-    Rejected(Option<DeviceError>),
-    Real(RingWrite),
-    Simulated(SimulatedWrite),
-}
-
-impl WriteFuture {
-    fn rejected(error: DeviceError) -> Self {
-        Self {
-            state: WriteState::Rejected(Some(error)),
-        }
-    }
-}
-
-impl Future for WriteFuture {
-    type Output = Result<(), DeviceError>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        match &mut self.state {
-            WriteState::Rejected(error) => poll_rejected(error),
-            WriteState::Real(write) => Pin::new(write).poll(context),
-            WriteState::Simulated(write) => Pin::new(write).poll(context),
-        }
-    }
-}
-
-/// A durable write on its way; see [`Device::write_durable`].
-#[must_use = "a write's outcome is known only from its future"]
-pub struct DurableWriteFuture {
-    device: Device,
-    state: DurableWriteState,
-}
-
-enum DurableWriteState {
-    Writing(WriteFuture),
-    Flushing(FlushFuture),
-}
-
-impl Future for DurableWriteFuture {
-    type Output = Result<(), DeviceError>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
-        if let DurableWriteState::Writing(write) = &mut this.state {
-            let Poll::Ready(outcome) = Pin::new(write).poll(context) else {
-                return Poll::Pending;
-            };
-            let durability = this.device.geometry().durability;
-            if outcome.is_err() || durability != Durability::Flush {
-                if matches!(
-                    outcome,
-                    Err(DeviceError::Write { .. } | DeviceError::Short { .. })
-                ) && durability == Durability::Fua
-                {
-                    this.device.fence().raise();
-                }
-                return Poll::Ready(outcome);
-            }
-            this.state = DurableWriteState::Flushing(this.device.flush());
-        }
-        match &mut this.state {
-            DurableWriteState::Flushing(flush) => Pin::new(flush).poll(context),
-            DurableWriteState::Writing(_) => Poll::Pending,
-        }
-    }
-}
-
-/// A flush on its way or waiting for its turn; see [`Device::flush`]. Once polled it must be polled on when woken, or dropped:
-/// others may wait for the same flush.
-#[must_use = "nothing is durable before the flush's outcome is known"]
-pub struct FlushFuture {
-    device: Device,
-    waiter: Option<Waiter>,
-}
-
-impl Future for FlushFuture {
-    type Output = Result<(), DeviceError>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self { device, waiter } = &mut *self;
-        let Some(waiter) = waiter else {
-            let fenced = device.is_fenced();
-            return Poll::Ready(if fenced {
-                Err(DeviceError::Fenced)
-            } else {
-                Ok(())
-            });
-        };
-        let outcome = device.shared.gate.borrow_mut().poll(
-            waiter,
-            device.fence(),
-            || device.submit_flush(),
-            context,
-        );
-        device.wake_gate();
-        outcome
-    }
-}
-
-impl Drop for FlushFuture {
-    fn drop(&mut self) {
-        if let Some(waiter) = &self.waiter {
-            self.device.shared.gate.borrow_mut().leave(waiter.id());
-            self.device.wake_gate();
-        }
-    }
-}
-
-/// A discard on its way; see [`Device::discard`].
-#[must_use = "a discard's outcome is known only from its future"]
-pub struct DiscardFuture {
-    state: DiscardState,
-}
-
-enum DiscardState {
-    Rejected(Option<DeviceError>),
-    Real(RingWrite),
-    Simulated(SimulatedDiscard),
-}
-
-impl Future for DiscardFuture {
-    type Output = Result<(), DeviceError>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        match &mut self.state {
-            DiscardState::Rejected(error) => poll_rejected(error),
-            DiscardState::Real(discard) => Pin::new(discard).poll(context),
-            DiscardState::Simulated(discard) => Pin::new(discard).poll(context),
-        }
-    }
-}
-
-/// The back end's own flush, which the gate holds.
-enum RawFlush {
-    Real(RingWrite),
-    Simulated(SimulatedFlush),
-}
-
-impl Future for RawFlush {
-    type Output = Result<(), DeviceError>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        match &mut *self {
-            Self::Real(flush) => Pin::new(flush).poll(context),
-            Self::Simulated(flush) => Pin::new(flush).poll(context),
-        }
-    }
-}
-
-fn poll_rejected(error: &mut Option<DeviceError>) -> Poll<Result<(), DeviceError>> {
-    match error.take() {
-        Some(error) => Poll::Ready(Err(error)),
-        None => Poll::Pending,
     }
 }
