@@ -27,6 +27,8 @@ use crate::tasks::LocalTasks;
 use crate::wake::CoreWaker;
 use tracker::Tracker;
 
+#[cfg(test)]
+mod allocation_tests;
 pub(crate) mod device;
 mod dispatch;
 mod driver;

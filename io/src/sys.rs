@@ -3,6 +3,8 @@
 //! facts that its blocks rely on private. `memory` makes no system call, so that memory checkers see
 //! all that it does.
 
+#[cfg(test)]
+pub(crate) mod allocation_count;
 pub(crate) mod block_query;
 pub(crate) mod handover;
 pub(crate) mod mapping;
