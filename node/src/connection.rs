@@ -259,7 +259,8 @@ fn reply<'a>(
 fn run_here(core: &Rc<Core>, connection: &Rc<Connection>, frame: Vec<u8>, arrived_ns: u64) {
     let (core, connection) = (Rc::clone(core), Rc::clone(connection));
     glommio::spawn_local(async move {
-        let outcome = run(&core, &frame, arrived_ns).await;
+        // It begins in the turn in which it arrived: the clock is not asked again.
+        let outcome = run(&core, &frame, (arrived_ns, arrived_ns)).await;
         connection
             .outbox
             .append(|out| write(&core, &frame, &outcome, out));
@@ -311,7 +312,8 @@ pub(crate) fn run_for(core: &Rc<Core>, from: u16, mut hop: Box<Hop>) {
     core.took_on();
     let core = Rc::clone(core);
     glommio::spawn_local(async move {
-        let outcome = run(&core, &hop.frame, hop.arrived_ns).await;
+        let now_ns = core.clock.monotonic_ns();
+        let outcome = run(&core, &hop.frame, (hop.arrived_ns, now_ns)).await;
         let Hop { frame, answer, .. } = &mut *hop;
         write(&core, frame, &outcome, answer);
         if let Some(Some(peer)) = core.peers.get(usize::from(from)) {
@@ -338,11 +340,11 @@ pub(crate) fn deliver(core: &Rc<Core>, hop: Hop) {
     core.recycle(hop.answer);
 }
 
-async fn run(core: &Core, frame: &[u8], arrived_ns: u64) -> operation::Outcome {
+async fn run(core: &Core, frame: &[u8], (arrived_ns, now_ns): (u64, u64)) -> operation::Outcome {
     let context = Context {
         shards: &core.shards,
         metrics: &core.metrics,
-        now_ns: core.clock.monotonic_ns(),
+        now_ns,
         arrived_ns,
     };
     operation::run(&context, frame).await

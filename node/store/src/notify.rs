@@ -19,9 +19,14 @@ impl Notify {
     /// Ends every wait begun so far.
     pub(crate) fn notify_all(&self) {
         self.changes.set(self.changes.get().wrapping_add(1));
-        let waiting = std::mem::take(&mut *self.waiting.borrow_mut());
-        for waker in waiting {
+        let mut waiting = self.waiting.take();
+        for waker in waiting.drain(..) {
             waker.wake();
+        }
+        // Its memory is kept for the next wait, unless waking has begun one already.
+        let mut kept = self.waiting.borrow_mut();
+        if kept.is_empty() {
+            *kept = waiting;
         }
     }
 
