@@ -66,6 +66,10 @@ pub struct RunArguments {
     /// Seed of keys and choices.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Never let the generator's thread sleep, so that its own wake-ups are not in the latencies. Takes
+    /// a CPU of its own.
+    #[arg(long)]
+    spin: bool,
     /// Process of the node, for its CPU time per operation.
     #[arg(long, value_name = "PID")]
     server_pid: Option<u32>,
@@ -152,6 +156,7 @@ async fn measure(arguments: &RunArguments) -> Result<(), Failure> {
     if arguments.load {
         load_all(&load).await?;
     }
+    let spinning = arguments.spin.then(|| tokio::task::spawn_local(spin()));
     closed_loop(&load, Some(arguments.warm_up), None).await;
     load.reset();
     let cpu_before = arguments.server_pid.and_then(cpu::of_process);
@@ -166,6 +171,9 @@ async fn measure(arguments: &RunArguments) -> Result<(), Failure> {
         Some(rate) => open_loop(&load, rate, limit).await?,
     }
     let elapsed_ns = load.clock.monotonic_ns() - began;
+    if let Some(spinning) = spinning {
+        spinning.abort();
+    }
     let cpu_after = arguments.server_pid.and_then(cpu::of_process);
     let own_after = cpu::of_this_thread();
     let report = load.report(
@@ -187,6 +195,13 @@ async fn measure(arguments: &RunArguments) -> Result<(), Failure> {
         )));
     }
     Ok(())
+}
+
+/// Keeps the thread from waiting in the kernel: something is always ready.
+async fn spin() {
+    loop {
+        tokio::task::yield_now().await;
+    }
 }
 
 /// Puts every key once.

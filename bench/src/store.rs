@@ -140,7 +140,10 @@ async fn make(
     pool: &BufferPool,
     arguments: &StoreArguments,
 ) -> Result<Shard, Failure> {
-    let options = FormatOptions::new("bench", 1, [1; 16], vec![[2; 16]]);
+    let clock = Clock::real();
+    // Another identity each time: what an earlier run left in the segments must not look like ours.
+    let mut random = ChaCha8Rng::seed_from_u64(clock.wall_ms() ^ clock.monotonic_ns());
+    let options = FormatOptions::new("bench", 1, random.random(), vec![random.random()]);
     let devices = std::slice::from_ref(device);
     let volume = format_volume(devices, pool, &options).await?;
     let memory = arguments.records.saturating_mul(64).max(64 << 20);
@@ -149,7 +152,7 @@ async fn make(
         index_memory_bytes: memory,
         accept_stale: false,
     };
-    Ok(Shard::open(&volume, devices, (pool, &Clock::real()), &options).await?)
+    Ok(Shard::open(&volume, devices, (pool, &clock), &options).await?)
 }
 
 /// The bare ring at the same depth, with reads as long as the store's, rounded to the device's blocks.
