@@ -134,7 +134,7 @@ impl Index {
     ///
     /// Stops after `count_max` entries (at least one is taken), or earlier to keep the work of one call bounded: then `found` may hold few
     /// or no new entries and the scan still goes on. Entries of one tag are never divided between calls, so up to
-    /// [`SAME_TAG_COUNT_MAX`] - 1 more may come. An entry that is in the table throughout a scan is visited exactly once; one that is inserted
+    /// [`SAME_TAG_COUNT_MAX`](crate::limits::SAME_TAG_COUNT_MAX) - 1 more may come. An entry that is in the table throughout a scan is visited exactly once; one that is inserted
     /// or removed meanwhile at most once; one that is replaced, in one of its forms.
     pub fn scan(
         &self,
