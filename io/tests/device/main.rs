@@ -3,7 +3,6 @@
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::as_conversions,
-    clippy::print_stdout,
     clippy::panic,
     reason = "a test; helpers are not seen as such by the lints"
 )]

@@ -111,12 +111,10 @@ fn check(opened: &OpenDevice, config: RingConfig) {
 }
 
 #[test]
+#[ignore = "needs root and loop devices"]
 fn loop_devices_hold_what_was_written() {
     for block_bytes in [512, 4096] {
-        let Some(device) = LoopDevice::new(&format!("ops-{block_bytes}"), 4 * MIB, block_bytes)
-        else {
-            return;
-        };
+        let device = LoopDevice::new(&format!("ops-{block_bytes}"), 4 * MIB, block_bytes);
         check(&open(device.path()), RingConfig::default());
     }
 }
@@ -131,10 +129,9 @@ fn a_file_holds_what_was_written() {
 }
 
 #[test]
-fn every_way_to_durability_holds_what_was_written() {
-    let Some(device) = LoopDevice::new("durability", 2 * MIB, 512) else {
-        return;
-    };
+#[ignore = "needs root and loop devices"]
+fn every_way_to_durability_of_a_loop_device_holds_what_was_written() {
+    let device = LoopDevice::new("durability", 2 * MIB, 512);
     for durability in [DurabilityChoice::Flush, DurabilityChoice::Fua] {
         let options = OpenOptions {
             durability,
@@ -148,10 +145,9 @@ fn every_way_to_durability_holds_what_was_written() {
 }
 
 #[test]
-fn each_missing_feature_is_done_without() {
-    let Some(device) = LoopDevice::new("features", 2 * MIB, 512) else {
-        return;
-    };
+#[ignore = "needs root and loop devices"]
+fn each_missing_feature_is_done_without_on_a_loop_device() {
+    let device = LoopDevice::new("features", 2 * MIB, 512);
     let opened = open(device.path());
     let all = FeatureMask {
         deferred_completions: true,
@@ -188,10 +184,9 @@ fn each_missing_feature_is_done_without() {
 }
 
 #[test]
-fn mistakes_are_answered_and_harm_nothing() {
-    let Some(device) = LoopDevice::new("mistakes", 4 * MIB, 4096) else {
-        return;
-    };
+#[ignore = "needs root and loop devices"]
+fn mistakes_on_a_loop_device_are_answered_and_harm_nothing() {
+    let device = LoopDevice::new("mistakes", 4 * MIB, 4096);
     let bench = Bench::new(&open(device.path()), RingConfig::default());
     let Bench { ring, pool, device } = &bench;
     let read = |offset: u64, length: usize| {
@@ -241,10 +236,9 @@ fn mistakes_are_answered_and_harm_nothing() {
 }
 
 #[test]
-fn discarded_ranges_read_as_zeros_and_files_have_none() {
-    let Some(loop_device) = LoopDevice::new("discard", 4 * MIB, 512) else {
-        return;
-    };
+#[ignore = "needs root and loop devices"]
+fn discarded_ranges_of_a_loop_device_read_as_zeros_and_files_have_none() {
+    let loop_device = LoopDevice::new("discard", 4 * MIB, 512);
     let bench = Bench::new(&open(loop_device.path()), RingConfig::default());
     let Bench { ring, pool, device } = &bench;
     if device.geometry().discard {
@@ -334,10 +328,9 @@ fn a_dropped_future_leaves_its_buffer_to_the_kernel() {
 }
 
 #[test]
-fn a_ring_that_is_dropped_waits_for_its_operations() {
-    let Some(device) = LoopDevice::new("drain", 16 * MIB, 512) else {
-        return;
-    };
+#[ignore = "needs root and loop devices"]
+fn a_ring_that_is_dropped_waits_for_its_operations_on_a_loop_device() {
+    let device = LoopDevice::new("drain", 16 * MIB, 512);
     let opened = open(device.path());
     let Bench { ring, pool, device } = Bench::new(&opened, RingConfig::default());
     for number in 0..64_u64 {
@@ -393,10 +386,9 @@ fn flushes_are_shared() {
 }
 
 #[test]
-fn a_failed_forced_write_fences_the_device_for_all_handles() {
-    let Some(loop_device) = LoopDevice::new("fence", 2 * MIB, 512) else {
-        return;
-    };
+#[ignore = "needs root and loop devices"]
+fn a_failed_forced_write_fences_the_loop_device_for_all_handles() {
+    let loop_device = LoopDevice::new("fence", 2 * MIB, 512);
     // Writing through a descriptor for reading is an error that any kernel gives.
     let options = OpenOptions {
         access: Access::ReadOnly,
@@ -436,10 +428,9 @@ fn a_failed_forced_write_fences_the_device_for_all_handles() {
 
 /// The fence stands even if nobody awaits the failed write.
 #[test]
-fn an_abandoned_forced_write_fences_too() {
-    let Some(loop_device) = LoopDevice::new("fence-abandoned", 2 * MIB, 512) else {
-        return;
-    };
+#[ignore = "needs root and loop devices"]
+fn an_abandoned_forced_write_fences_the_loop_device_too() {
+    let loop_device = LoopDevice::new("fence-abandoned", 2 * MIB, 512);
     let options = OpenOptions {
         access: Access::ReadOnly,
         durability: DurabilityChoice::Fua,

@@ -49,8 +49,7 @@ pub(crate) struct LoopDevice {
 }
 
 impl LoopDevice {
-    /// `None`, with the reason printed, where no loop device can be had.
-    pub(crate) fn new(name: &str, size_bytes: u64, logical_block_bytes: u32) -> Option<Self> {
+    pub(crate) fn new(name: &str, size_bytes: u64, logical_block_bytes: u32) -> Self {
         let backing = Scratch::new("/dev/shm", name);
         let file = std::fs::File::create(backing.path()).unwrap();
         file.set_len(size_bytes).unwrap();
@@ -61,30 +60,19 @@ impl LoopDevice {
                 .args(["--show", "-f", "--direct-io=on", "-b"])
                 .arg(logical_block_bytes.to_string())
                 .arg(backing.path())
-                .output();
-            match output {
-                Ok(output) if output.status.success() => {
-                    let path = String::from_utf8(output.stdout).unwrap();
-                    let path = PathBuf::from(path.trim());
-                    return Some(Self {
-                        path,
-                        _backing: backing,
-                    });
-                }
-                Ok(output) if String::from_utf8_lossy(&output.stderr).contains("busy") => (),
-                Ok(output) => {
-                    let reason = String::from_utf8_lossy(&output.stderr).into_owned();
-                    println!("skipped: no loop device: {reason}");
-                    return None;
-                }
-                Err(error) => {
-                    println!("skipped: no losetup: {error}");
-                    return None;
-                }
+                .output()
+                .unwrap();
+            if output.status.success() {
+                let path = String::from_utf8(output.stdout).unwrap();
+                return Self {
+                    path: PathBuf::from(path.trim()),
+                    _backing: backing,
+                };
             }
+            let reason = String::from_utf8_lossy(&output.stderr);
+            assert!(reason.contains("busy"), "no loop device: {reason}");
         }
-        println!("skipped: no loop device stays free");
-        None
+        panic!("no loop device stays free");
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -103,20 +91,15 @@ impl Drop for LoopDevice {
     }
 }
 
-/// Runs a tool; `None`, with the reason printed, if it is not installed.
-pub(crate) fn run(program: &str, arguments: &[&str]) -> Option<bool> {
-    match Command::new(program)
+/// Runs a tool, and says whether it succeeded.
+pub(crate) fn run(program: &str, arguments: &[&str]) -> bool {
+    Command::new(program)
         .args(arguments)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .status()
-    {
-        Ok(status) => Some(status.success()),
-        Err(error) => {
-            println!("skipped: no {program}: {error}");
-            None
-        }
-    }
+        .unwrap()
+        .success()
 }
 
 /// A pool and a ring for the calling thread.

@@ -9,10 +9,9 @@ use crate::rig::{LoopDevice, Scratch, open, ring};
 const MIB: u64 = 1 << 20;
 
 #[test]
-fn more_operations_than_entries_all_complete() {
-    let Some(loop_device) = LoopDevice::new("entries", 4 * MIB, 512) else {
-        return;
-    };
+#[ignore = "needs root and loop devices"]
+fn more_operations_than_entries_all_complete_on_a_loop_device() {
+    let loop_device = LoopDevice::new("entries", 4 * MIB, 512);
     let opened = open(loop_device.path());
     let config = RingConfig {
         entries: 4,
@@ -36,10 +35,9 @@ fn more_operations_than_entries_all_complete() {
 }
 
 #[test]
-fn more_operations_than_slots_are_refused_with_their_buffers() {
-    let Some(loop_device) = LoopDevice::new("slots", 4 * MIB, 512) else {
-        return;
-    };
+#[ignore = "needs root and loop devices"]
+fn more_operations_than_slots_on_a_loop_device_are_refused_with_their_buffers() {
+    let loop_device = LoopDevice::new("slots", 4 * MIB, 512);
     let opened = open(loop_device.path());
     let (ring, pool) = ring(RingConfig {
         slot_count: 8,
