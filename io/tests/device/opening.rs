@@ -117,7 +117,7 @@ fn a_core_keeps_a_loop_device_claimed_after_the_open_handle_is_gone() {
     let attached = open(device.path()).attach(&ring).unwrap();
     assert!(matches!(refusal(device.path()), OpenError::Held { .. }));
     drop(attached);
-    drop(open(device.path()));
+    drop(open_once_free(device.path()));
 }
 
 #[test]
