@@ -23,8 +23,10 @@ pub const KEY_HISTORY_MAX: usize = 64;
 /// adding to them, because the possibilities grow as their subsets do.
 pub const OPEN_WRITES_MAX: usize = 8;
 
-/// Possibilities of one key that the oracle follows: the subsets of its open writes, times which of them
-/// was the last, times how many came before it. Past it the oracle has a mistake.
+/// Possibilities of one key that the oracle follows at once. After a crash they are the subsets of its
+/// open writes, times which of them was the last, times how many came before it. For an answer to a write
+/// they are the orders of any of the others, since the answers that are due tell the order. Past it the
+/// oracle has a mistake.
 pub const POSSIBILITIES_MAX: usize = 100_000;
 
 /// Clients of one life.
@@ -36,4 +38,15 @@ pub const POOL_ARENA_BYTES: usize = 32 << 20;
 
 const _: () = assert!(VALUE_BYTES_MIN < VALUE_BYTES_MAX);
 const _: () =
-    assert!((1 << OPEN_WRITES_MAX) * OPEN_WRITES_MAX * OPEN_WRITES_MAX < POSSIBILITIES_MAX);
+    assert!((1 << OPEN_WRITES_MAX) * OPEN_WRITES_MAX * (OPEN_WRITES_MAX + 1) < POSSIBILITIES_MAX);
+const _: () = assert!(orders(OPEN_WRITES_MAX - 1) < POSSIBILITIES_MAX);
+
+/// In how many ways some of `count` things can be chosen and put in order.
+const fn orders(count: usize) -> usize {
+    // The first of them, or none; then any of the rest.
+    if count == 0 {
+        1
+    } else {
+        1 + count * orders(count - 1)
+    }
+}

@@ -161,7 +161,8 @@ impl Oracle {
         let record = self.keys.entry(key).or_default();
         record.remember(Event::Begin(ticket, operation));
         let possible = std::mem::take(&mut record.possible);
-        record.possible = possible.into_iter().map(|way| way.begin(ticket)).collect();
+        let begin = |way: Possibility| way.begin(ticket, operation);
+        record.possible = possible.into_iter().map(begin).collect();
         record.open.insert(
             ticket,
             Open {
@@ -244,7 +245,8 @@ impl Oracle {
             let open = std::mem::take(&mut record.open);
             let unanswered = open.values().filter(|open| open.doubted.is_none()).count();
             self.totals.cut_off += u64::try_from(unanswered).unwrap_or(0);
-            let possible = std::mem::take(&mut record.possible);
+            let possible = std::mem::take(&mut record.possible).into_iter();
+            let possible: BTreeSet<Possibility> = possible.map(Possibility::cut_off).collect();
             let states = possible.into_iter().flat_map(|way| way.after_crash(&open));
             record.possible = states.map(Possibility::settled).collect();
         }
@@ -358,8 +360,11 @@ impl Oracle {
         }
         record.acknowledged.truncate(kept);
         let mut settled = Possibility::settled(*state);
-        for ticket in record.open.keys() {
-            settled = settled.begin(*ticket);
+        for (ticket, open) in &record.open {
+            settled = settled.begin(*ticket, open.operation);
+            if open.doubted.is_some() {
+                settled = settled.doubt(*ticket);
+            }
         }
         record.possible = BTreeSet::from([settled]);
         self.totals.stale += 1;

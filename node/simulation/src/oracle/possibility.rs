@@ -2,6 +2,11 @@
 //!
 //! An operation takes effect at one instant between its start and its answer. A possibility fixes the order
 //! of those that have taken effect; it stays lazy about the rest. Knows one key, and no stores or crashes.
+//!
+//! Ways are many: each order of the writes under way is one, because their answers will tell it. Two things
+//! keep them few. What no later answer can ask for is forgotten, so that ways which differ in nothing else
+//! are one. And a way from which another follows stands for it: nothing is made to happen before an answer
+//! that is right without it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,8 +39,9 @@ pub(super) struct Possibility {
     state: State,
     /// Unanswered operations that have taken effect, with the answer that they must get.
     taken: Vec<(Ticket, Answer)>,
-    /// Unanswered operations that have not, with everything the key has held since they began.
-    waiting: Vec<(Ticket, Vec<State>)>,
+    /// Unanswered operations that have not, with every answer that they could have been given since they
+    /// began for changing nothing.
+    waiting: Vec<(Ticket, Vec<Answer>)>,
     /// Operations answered "in doubt" that have not taken effect and still may.
     doubted: Vec<Ticket>,
 }
@@ -84,9 +90,10 @@ impl Possibility {
     }
 
     /// An operation begins.
-    pub(super) fn begin(mut self, ticket: Ticket) -> Self {
+    pub(super) fn begin(mut self, ticket: Ticket, operation: Operation) -> Self {
+        let answers = idle_answer(operation, self.state).into_iter().collect();
         // Tickets grow, so the newest is the last.
-        self.waiting.push((ticket, vec![self.state]));
+        self.waiting.push((ticket, answers));
         self
     }
 
@@ -118,17 +125,16 @@ impl Possibility {
                 Vec::new()
             };
         }
-        let held = take(&mut self.waiting, ticket).unwrap_or_default();
-        let mut ways = Vec::new();
-        // Without changing anything, at any moment since it began.
-        if held
-            .iter()
-            .any(|state| meaning(operation, *state) == (*state, answer.clone()))
-        {
-            ways.push(self.clone());
+        let idle = take(&mut self.waiting, ticket).unwrap_or_default();
+        // Without changing anything, at any moment since it began. Whatever else may have gone first can
+        // still go next, so this way stands for those too.
+        if idle.contains(answer) {
+            return vec![self];
         }
-        // Now, after any others that may have gone first.
-        for mut way in self.explore(open) {
+        // Now, after others that must have gone first.
+        let is_idle = |way: &Self| idle_answer(operation, way.state).as_ref() == Some(answer);
+        let mut ways = Vec::new();
+        for mut way in self.explore(open, is_idle, |_| {}) {
             let (state, due) = meaning(operation, way.state);
             if due == *answer {
                 way.change(ticket, state, open);
@@ -138,12 +144,16 @@ impl Possibility {
         ways
     }
 
+    /// Forgets what only answers could tell: a crash has cut them off.
+    pub(super) fn cut_off(mut self) -> Self {
+        self.forget_answers();
+        self
+    }
+
     /// What the key may hold after a crash: everything under way has taken effect, or never will.
-    pub(super) fn after_crash(self, open: &OpenOperations) -> Vec<State> {
-        self.explore(open)
-            .into_iter()
-            .map(|way| way.state)
-            .collect()
+    pub(super) fn after_crash(self, open: &OpenOperations) -> BTreeSet<State> {
+        let ways = self.explore(open, |_| false, Self::forget_answers);
+        ways.into_iter().map(|way| way.state).collect()
     }
 
     /// Whether an operation answered "in doubt" may still take effect here.
@@ -152,18 +162,25 @@ impl Possibility {
     }
 
     /// This possibility, and each that follows from it when operations under way take effect now, in any
-    /// number and order.
-    fn explore(self, open: &OpenOperations) -> BTreeSet<Self> {
+    /// number and order, but for those that only follow from one that `suffices`. Each is made to `forget`
+    /// what makes no difference.
+    fn explore(
+        self,
+        open: &OpenOperations,
+        suffices: impl Fn(&Self) -> bool,
+        forget: impl Fn(&mut Self),
+    ) -> BTreeSet<Self> {
         let mut found = BTreeSet::new();
         let mut frontier = vec![self];
         while let Some(way) = frontier.pop() {
             let waiting = way.waiting.iter().map(|(ticket, _)| ticket);
-            for ticket in waiting.chain(&way.doubted) {
+            let tickets = waiting.chain(&way.doubted).filter(|_| !suffices(&way));
+            for ticket in tickets {
                 let Some(Open { operation, .. }) = open.get(ticket) else {
                     continue;
                 };
                 let (state, answer) = meaning(*operation, way.state);
-                // What changes nothing may be thought of later: `waiting` remembers the states.
+                // What changes nothing may be thought of later: `waiting` remembers the answers.
                 if state == way.state {
                     continue;
                 }
@@ -174,6 +191,7 @@ impl Possibility {
                 if unanswered {
                     insert(&mut next.taken, (*ticket, answer));
                 }
+                forget(&mut next);
                 if !found.contains(&next) {
                     frontier.push(next);
                 }
@@ -187,6 +205,14 @@ impl Possibility {
         found
     }
 
+    /// Forgets the answers that are due or possible, but not which operations are under way.
+    fn forget_answers(&mut self) {
+        self.taken.clear();
+        for (_, answers) in &mut self.waiting {
+            answers.clear();
+        }
+    }
+
     /// The operation takes effect. Doubtful ones that were answered before it began are superseded by it:
     /// it built on what was there, and they were not.
     fn change(&mut self, ticket: Ticket, state: State, open: &OpenOperations) {
@@ -194,14 +220,23 @@ impl Possibility {
             return;
         }
         self.state = state;
-        for (_, held) in &mut self.waiting {
-            insert(held, state);
+        for (waiting, answers) in &mut self.waiting {
+            let operation = open.get(waiting).map(|open| open.operation);
+            if let Some(answer) = operation.and_then(|operation| idle_answer(operation, state)) {
+                insert(answers, answer);
+            }
         }
         self.doubted.retain(|other| {
             let doubted = open.get(other).and_then(|open| open.doubted);
             doubted.is_some_and(|doubted| doubted > ticket)
         });
     }
+}
+
+/// What an operation answers to a key that holds `state`, if it then changes nothing.
+fn idle_answer(operation: Operation, state: State) -> Option<Answer> {
+    let (after, answer) = meaning(operation, state);
+    (after == state).then_some(answer)
 }
 
 /// Takes the entry of a ticket out of a list.
