@@ -261,6 +261,7 @@ fn fail(core: &ShardCore, flight: u64, error: &DeviceError) {
     for writes in &abandoned.not_written {
         state.give_up(writes, BatchEnd::NotWritten);
     }
+    state.restore_pending();
     for number in abandoned.closed {
         state.segments.set_state(number, SegmentState::Closed);
     }

@@ -16,7 +16,7 @@ use crate::batch::{Appended, Batch, Writes};
 use crate::format::binding::DeviceBinding;
 use crate::format::fields::u64_of;
 use crate::format::record_header::{RecordFlags, RecordHeader};
-use crate::log::Log;
+use crate::log::{Log, LogWrite};
 use crate::notify::Notify;
 use crate::outcome::{BatchEnd, Outcome};
 use crate::place::RecordPlace;
@@ -162,6 +162,25 @@ impl State {
             self.forget_pending(appended);
         }
         writes.outcome.settle(end);
+    }
+
+    /// After newer versions of some keys were given up: what is still on its way is their newest now.
+    pub(crate) fn restore_pending(&mut self) {
+        for flight in &self.log.flights {
+            let LogWrite::Batch(batch) = &flight.write else {
+                continue;
+            };
+            let records = batch.writes.records.iter();
+            for appended in records.filter(|record| !record.row.flags.contains(RecordFlags::META)) {
+                let pending = Pending {
+                    appended: *appended,
+                    lsn: batch.lsn,
+                    outcome: Rc::clone(&batch.writes.outcome),
+                };
+                self.pending
+                    .insert(TagKey::of(&appended.row.digest), pending);
+            }
+        }
     }
 
     fn define(&mut self, appended: &Appended, content: &[u8]) {

@@ -152,6 +152,49 @@ fn a_write_that_lands_late_harms_nobody() {
 }
 
 #[test]
+fn a_write_on_top_of_a_failed_one_builds_on_the_one_before_it() {
+    // Story: of two versions of a key on their way the newer one failed, and the older was forgotten with
+    // it. The next write built on the version before both and, when the older one had landed, did not
+    // find what it was to replace: an acknowledged delete was undone, or the process stopped.
+    for delete in [false, true] {
+        let mut rig = Rig::new(1, Shape::default());
+        let shard = rig.open_sound();
+        rig.put(&shard, 1, &content(1, 0, 600));
+        rig.run_until_idle();
+        let range = rig.segment_range(0);
+        let faults = rig.faults(0);
+        faults.plan(PlannedFault::next(Fault::DelayShort).within(range.clone()));
+        faults.plan(PlannedFault::next(Fault::WriteError).within(range).after(1));
+        let older = spawn_put(&mut rig, &shard, 1, 1);
+        rig.settle();
+        let newer = spawn_put(&mut rig, &shard, 1, 2);
+        while newer.borrow().is_none() {
+            rig.settle();
+            assert!(rig.machine.step());
+        }
+        assert_eq!(newer.take(), Some(Err(WriteError::InDoubt)));
+        assert!(
+            older.borrow().is_none(),
+            "the older one is still on its way"
+        );
+        if delete {
+            assert!(rig.delete(&shard, 1).existed);
+        } else {
+            let third = spawn_put(&mut rig, &shard, 1, 3);
+            rig.run_until_idle();
+            assert_eq!(third.take().unwrap().unwrap().generation.get(), 3);
+        }
+        rig.run_until_idle();
+        assert_eq!(older.take().unwrap().unwrap().generation.get(), 2);
+        let expected = (!delete).then(|| content(1, 3, 600));
+        rig.check(&shard, 1, expected.as_deref());
+        rig.power_cut();
+        let shard = rig.open_sound();
+        rig.check(&shard, 1, expected.as_deref());
+    }
+}
+
+#[test]
 fn a_failed_flush_fences_the_device() {
     let mut rig = Rig::new(1, Shape::default());
     let shard = rig.open_sound();
