@@ -15,7 +15,9 @@ mod data;
 mod headers;
 mod replay;
 
-use crate::allocation::HeaderWrite;
+use std::collections::HashSet;
+
+use crate::allocation::{HeaderError, HeaderWrite};
 use crate::format::segment_header::SegmentHeader;
 use crate::format::summary::{Footer, SummaryRow};
 use crate::limits::{LSN_GAP_AT_START, VERSION_GAP_AT_START};
@@ -66,6 +68,10 @@ struct ScannedSegment {
     damaged: Vec<usize>,
     /// Batches of which not every record header could be read.
     torn: Vec<Lsn>,
+    /// Of `damaged`, those that the device refuses to return: they are not merely unfinished.
+    refused: Vec<usize>,
+    /// Places where the device returns nothing and a batch, or a record of one, may be.
+    refused_holes: u64,
     /// Where the last batch ends, in bytes.
     end_bytes: u64,
 }
@@ -107,6 +113,15 @@ pub(crate) async fn recover(
         core.stale.set(true);
         return Ok(report);
     }
+    for segment in &replayed.unsealed {
+        let found = headers
+            .log
+            .iter()
+            .find(|found| found.number == segment.number);
+        if let Some(found) = found {
+            write_again(core, found, &segment.rows).await?;
+        }
+    }
     for header in &headers.torn {
         repair(core, header, &mut report).await;
     }
@@ -142,6 +157,29 @@ async fn flush_all(core: &ShardCore) -> Result<(), OpenError> {
             })?;
     }
     Ok(())
+}
+
+/// Makes what recovery read of an unsealed segment durable for certain, header first. A flush is not
+/// enough: see [`data::write_again`].
+async fn write_again(
+    core: &ShardCore,
+    segment: &LogSegment,
+    rows: &[SummaryRow],
+) -> Result<(), OpenError> {
+    let write = HeaderWrite::new(core, &core.state.borrow(), segment.header.clone())?;
+    match write.run(core).await {
+        // What cannot be read back is what was there before, and that was read.
+        Ok(_) | Err(HeaderError::ReadBack) => {}
+        Err(HeaderError::Device(error)) => {
+            let device = core.device(segment.header.slot);
+            return Err(OpenError::Device {
+                device: device.map_or_else(String::new, |device| device.device.name().to_owned()),
+                error,
+            });
+        }
+    }
+    let counts: HashSet<Lsn> = rows.iter().filter_map(replay::batch_lsn).collect();
+    data::write_again(core, segment, &|lsn| !counts.contains(&lsn)).await
 }
 
 /// Positions and versions go on above all that any device may hold.

@@ -1,17 +1,20 @@
 //! Rows of a segment: from its summary, or from its data when it has none that can be used.
 
+use std::collections::HashSet;
+use std::ops::Range;
+
 use corelith_io::{BufferError, DeviceOffset, DmaBuffer};
 
 use super::{LogSegment, ScannedSegment};
-use crate::Lsn;
 use crate::format::batch_header::{BATCH_HEADER_BYTES, BatchHeader};
 use crate::format::binding::DeviceBinding;
 use crate::format::fields::{u64_of, usize_of};
 use crate::format::record_header::{RECORD_HEADER_BYTES, RecordHeader};
 use crate::format::segment_header::SEGMENT_HEADER_COPIES;
 use crate::format::summary::{BatchRow, Footer, RecordRow, SummaryRow, block_counts, decode_rows};
-use crate::limits::RECOVERY_READ_BYTES;
+use crate::limits::{RECOVERY_READ_ATTEMPTS_MAX, RECOVERY_READ_BYTES};
 use crate::state::ShardCore;
+use crate::{Lsn, OpenError};
 
 /// The rows of a sealed segment; `None` if its summary cannot be read whole.
 pub(super) async fn read_summary(
@@ -28,7 +31,7 @@ pub(super) async fn read_summary(
     if end.is_none_or(|end| end > geometry.segment_bytes) {
         return Ok(None);
     }
-    let buffer = read_range(core, segment, footer.summary_offset_bytes, length_bytes).await?;
+    let (buffer, _) = read_range(core, segment, footer.summary_offset_bytes, length_bytes).await?;
     let Some(attached) = core.device(segment.header.slot) else {
         return Ok(None);
     };
@@ -53,10 +56,72 @@ pub(super) async fn scan_data(
     segment: &LogSegment,
     is_void: &dyn Fn(Lsn) -> bool,
 ) -> Result<ScannedSegment, BufferError> {
+    let segment_bytes = core.state.borrow().log.geometry().segment_bytes;
+    let read = read_range(core, segment, 0, segment_bytes).await?;
+    Ok(scan_bytes(core, segment, &read, is_void))
+}
+
+/// Writes every batch of a segment again that is whole and counts: the same bytes in the same place.
+///
+/// They may have been in a volatile cache only, and a flush may have failed since, of which this process
+/// knows nothing: a kernel or a drive reports that once, and says yes to the next flush. A torn write of
+/// the same bytes harms nobody.
+pub(super) async fn write_again(
+    core: &ShardCore,
+    segment: &LogSegment,
+    is_void: &dyn Fn(Lsn) -> bool,
+) -> Result<(), OpenError> {
+    let segment_bytes = core.state.borrow().log.geometry().segment_bytes;
+    let Some(attached) = core.device(segment.header.slot) else {
+        return Ok(());
+    };
+    let read = read_range(core, segment, 0, segment_bytes).await?;
+    let batches = whole_batches(&scan_bytes(core, segment, &read, is_void));
+    let bytes = read.0.freeze();
+    for batch in batches {
+        let offset = DeviceOffset::new(segment.header.offset_bytes + batch.start);
+        let range = usize_of(batch.start)..usize_of(batch.end);
+        let written = attached.device.write_durable(offset, bytes.clone(), range);
+        written.await.map_err(|error| OpenError::Device {
+            device: attached.device.name().to_owned(),
+            error,
+        })?;
+    }
+    Ok(())
+}
+
+/// Where in the segment the batches lie of which every record verifies; neighbours are joined.
+fn whole_batches(found: &ScannedSegment) -> Vec<Range<u64>> {
+    let mut batches: Vec<Range<u64>> = Vec::new();
+    let mut rows = found.rows.iter().enumerate().peekable();
+    while let Some((_, row)) = rows.next() {
+        let SummaryRow::Batch(batch) = row else {
+            continue;
+        };
+        let mut is_whole = !found.torn.contains(&batch.lsn);
+        while let Some((position, _)) = rows.next_if(|(_, row)| !row.is_batch()) {
+            is_whole &= !found.damaged.contains(&position);
+        }
+        let end = batch.offset_bytes + u64::from(batch.length_bytes);
+        match batches.last_mut() {
+            _ if !is_whole => {}
+            Some(last) if last.end == batch.offset_bytes => last.end = end,
+            Some(_) | None => batches.push(batch.offset_bytes..end),
+        }
+    }
+    batches
+}
+
+/// Finds every batch and record in what was read of a segment.
+fn scan_bytes(
+    core: &ShardCore,
+    segment: &LogSegment,
+    (buffer, refused_units): &(DmaBuffer, HashSet<u64>),
+    is_void: &dyn Fn(Lsn) -> bool,
+) -> ScannedSegment {
     let geometry = core.state.borrow().log.geometry();
     let unit = geometry.write_unit_bytes;
     let first = SEGMENT_HEADER_COPIES * unit;
-    let buffer = read_range(core, segment, 0, geometry.segment_bytes).await?;
     let bytes = buffer
         .as_slice()
         .get(..usize_of(geometry.segment_bytes))
@@ -65,10 +130,14 @@ pub(super) async fn scan_data(
         bytes,
         binding: DeviceBinding::new(&core.volume, segment.header.slot),
         segment,
+        unit,
+        refused_units,
         found: ScannedSegment {
             rows: Vec::new(),
             damaged: Vec::new(),
             torn: Vec::new(),
+            refused: Vec::new(),
+            refused_holes: 0,
             end_bytes: first,
         },
     };
@@ -83,10 +152,13 @@ pub(super) async fn scan_data(
                 u64::from(batch.length_bytes)
             }
             // A hole: a batch that was never acknowledged may be missing before ones that were.
-            None => unit,
+            None => {
+                scan.found.refused_holes += u64::from(scan.is_refused(offset..offset + unit));
+                unit
+            }
         };
     }
-    Ok(scan.found)
+    scan.found
 }
 
 /// A walk over the bytes of one segment.
@@ -94,6 +166,9 @@ struct Scan<'a> {
     bytes: &'a [u8],
     binding: DeviceBinding,
     segment: &'a LogSegment,
+    unit: u64,
+    /// Offsets of the units that the device does not return.
+    refused_units: &'a HashSet<u64>,
     found: ScannedSegment,
 }
 
@@ -114,6 +189,13 @@ impl Scan<'_> {
                 && length.is_multiple_of(unit)
                 && offset + length <= u64_of(self.bytes.len())
         })
+    }
+
+    /// Whether the device does not return all of these bytes.
+    fn is_refused(&self, bytes: Range<u64>) -> bool {
+        let first = bytes.start / self.unit * self.unit;
+        let mut units = (first..bytes.end).step_by(usize_of(self.unit));
+        !self.refused_units.is_empty() && units.any(|unit| self.refused_units.contains(&unit))
     }
 
     /// Notes the batch at `offset` and its records.
@@ -142,14 +224,21 @@ impl Scan<'_> {
                 .and_then(|block| RecordHeader::decode(block, self.binding, on_device, life).ok());
             let Some(record) = record else {
                 // Without this header the next one cannot be found.
-                found.torn.push(header.lsn);
+                let is_refused = self.is_refused(position..end);
+                self.found.refused_holes += u64::from(is_refused);
+                self.found.torn.push(header.lsn);
                 return;
             };
             let behind = at_hand.get(RECORD_HEADER_BYTES..).unwrap_or_default();
+            let stored = RecordHeader::stored_bytes(record.content_bytes.into());
             if record.verify_content(behind).is_err() {
-                found.damaged.push(found.rows.len());
+                let row = self.found.rows.len();
+                self.found.damaged.push(row);
+                if self.is_refused(position..position + stored) {
+                    self.found.refused.push(row);
+                }
             }
-            found.rows.push(SummaryRow::Record(RecordRow {
+            self.found.rows.push(SummaryRow::Record(RecordRow {
                 offset_bytes: position,
                 content_bytes: record.content_bytes,
                 flags: record.flags,
@@ -159,39 +248,49 @@ impl Scan<'_> {
                 set: record.set,
                 expiry: record.expiry,
             }));
-            position += RecordHeader::stored_bytes(record.content_bytes.into());
+            position += stored;
         }
     }
 }
 
 /// Reads part of a segment in pieces. What the device does not return is zeros, which no checksum
-/// accepts: a failed piece is read again unit by unit, so that one bad block hides no neighbour.
+/// accepts: a failed piece is read again unit by unit, so that one bad block hides no neighbour. With
+/// the bytes come the offsets of the units that it refuses again and again.
 async fn read_range(
     core: &ShardCore,
     segment: &LogSegment,
     offset_bytes: u64,
     length_bytes: u64,
-) -> Result<DmaBuffer, BufferError> {
+) -> Result<(DmaBuffer, HashSet<u64>), BufferError> {
     let unit = core.state.borrow().log.geometry().write_unit_bytes;
     let mut whole = core.pool.take(usize_of(length_bytes.max(1)))?;
     whole.as_mut_slice().fill(0);
+    let mut refused = HashSet::new();
     let mut done = 0;
     while done < length_bytes {
         let length = RECOVERY_READ_BYTES.min(length_bytes - done);
-        let mut pieces = vec![(done, length)];
-        while let Some((start, length)) = pieces.pop() {
+        let mut pieces = vec![(done, length, RECOVERY_READ_ATTEMPTS_MAX)];
+        while let Some((start, length, attempts)) = pieces.pop() {
             let place = (segment, offset_bytes + start);
             let target = whole
                 .as_mut_slice()
                 .get_mut(usize_of(start)..usize_of(start + length))
                 .unwrap_or_default();
-            if !read_into(core, place, target).await? && length > unit {
-                pieces.extend((0..length / unit).map(|number| (start + number * unit, unit)));
+            if read_into(core, place, target).await? {
+                continue;
+            }
+            if length > unit {
+                let units = (0..length / unit).map(|number| start + number * unit);
+                pieces.extend(units.map(|start| (start, unit, attempts)));
+            } else if attempts > 1 {
+                pieces.push((start, length, attempts - 1));
+            } else {
+                refused.insert(start);
             }
         }
         done += length;
     }
-    Ok(whole)
+    Ok((whole, refused))
 }
 
 /// Fills `target` from the segment; false if the device does not return the bytes.

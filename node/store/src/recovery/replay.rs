@@ -71,12 +71,21 @@ pub(super) async fn replay(
         let next = log.get(position + 1).map(|next| &next.header);
         let expected = match (&segment.footer, next) {
             (Some(footer), _) => Expected::Count(footer),
-            (None, None) => Expected::UpTo(watermark),
+            (None, None) => Expected::UpTo {
+                proven: watermark,
+                last: None,
+            },
             (None, Some(next)) if next.previous_first_lsn == segment.header.first_lsn => {
-                Expected::UpTo(next.predecessor.min(watermark))
+                Expected::UpTo {
+                    proven: next.predecessor.min(watermark),
+                    last: Some(next.predecessor),
+                }
             }
             // Its neighbour was freed: only what lies between its own batches can be missed.
-            (None, Some(_)) => Expected::UpTo(last_lsn(&found.rows).min(watermark)),
+            (None, Some(_)) => Expected::UpTo {
+                proven: last_lsn(&found.rows).min(watermark),
+                last: None,
+            },
         };
         replayer
             .apply_scanned(segment, found, &expected, &is_void)
@@ -92,8 +101,9 @@ pub(super) async fn replay(
 enum Expected<'a> {
     /// As many batches as the footer says.
     Count(&'a Footer),
-    /// Every batch up to this one, but for void ones.
-    UpTo(Lsn),
+    /// Every batch up to `proven`, but for void ones. Where the device refuses to return something, any
+    /// up to `last` may be missed, if that is known.
+    UpTo { proven: Lsn, last: Option<Lsn> },
 }
 
 /// Reads the data of every segment that was never sealed: the newest ones, which also hold the
@@ -169,10 +179,17 @@ impl Replayer<'_> {
                 let lost = u64::from(footer.batch_count).saturating_sub(u64_of(known.len()));
                 (lost, footer.last_lsn.max(self.watermark))
             }
-            Expected::UpTo(last) => {
-                let positions = segment.header.first_lsn.up_to(*last);
-                let missing = |lsn: &Lsn| !known.contains(lsn) && !is_void(*lsn);
-                (u64_of(positions.filter(missing).count()), self.watermark)
+            Expected::UpTo { proven, last } => {
+                let missing_up_to = |last: Lsn| {
+                    let missing = |lsn: &Lsn| !known.contains(lsn) && !is_void(*lsn);
+                    let positions = segment.header.first_lsn.up_to(last);
+                    u64_of(positions.filter(missing).count())
+                };
+                // What a device refuses is not what a cut left unfinished: it may have been durable.
+                let is_whole =
+                    found.torn.is_empty() && last.is_some_and(|last| missing_up_to(last) == 0);
+                let hidden = u64::from(found.refused_holes > 0 && !is_whole);
+                (missing_up_to(*proven).max(hidden), self.watermark)
             }
         };
         let torn = u64_of(found.torn.iter().filter(|lsn| **lsn <= proven).count());
@@ -204,7 +221,8 @@ impl Replayer<'_> {
     }
 
     /// Of the records whose content does not verify, drops those that nothing proves to have been
-    /// durable (a torn batch at the end of the log) and keeps the others, as damaged.
+    /// durable (a torn batch at the end of the log) and keeps the others, as damaged. A content that the
+    /// device refuses to return may have been durable.
     fn sort_damaged(&mut self, found: &mut ScannedSegment, proven: Lsn) -> HashSet<usize> {
         let unverified: HashSet<usize> = found.damaged.iter().copied().collect();
         let mut kept = HashSet::new();
@@ -220,7 +238,7 @@ impl Replayer<'_> {
                 continue;
             }
             if unverified.contains(&position) {
-                if lsn > proven {
+                if lsn > proven && !found.refused.contains(&position) {
                     continue;
                 }
                 kept.insert(rows.len());
@@ -403,7 +421,7 @@ fn last_lsn(rows: &[SummaryRow]) -> Lsn {
     rows.iter().filter_map(batch_lsn).max().unwrap_or(Lsn::NONE)
 }
 
-fn batch_lsn(row: &SummaryRow) -> Option<Lsn> {
+pub(super) fn batch_lsn(row: &SummaryRow) -> Option<Lsn> {
     match row {
         SummaryRow::Batch(batch) => Some(batch.lsn),
         SummaryRow::Record(_) => None,
