@@ -21,6 +21,7 @@
 // Identities.
 mod digest;
 mod generation;
+mod known_digest;
 mod partition;
 mod shard;
 
@@ -60,6 +61,7 @@ pub use entry::Entry;
 pub use error::{IndexFull, InsertError};
 pub use expiry::ExpirySeconds;
 pub use generation::Generation;
+pub use known_digest::KnownDigest;
 pub use length::RecordLength;
 pub use partition::{PartitionId, PartitionOutOfRange};
 pub use scan::{ScanPosition, Scanned};

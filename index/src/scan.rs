@@ -71,7 +71,7 @@ impl ScanPosition {
         Self(tag.reverse_bits())
     }
 
-    const fn tag(self) -> u64 {
+    pub(crate) const fn tag(self) -> u64 {
         self.0.reverse_bits()
     }
 

@@ -167,6 +167,9 @@ pub enum DecodeError {
         /// Length of the payload section.
         found_bytes: u32,
     },
+    /// A digest that is known in part has a bit set that cannot be known.
+    #[error("a digest of which a part is known has more than that part")]
+    DigestPart,
     /// The magic number of a hello is another one.
     #[error("a hello with the magic number {found:#018x}")]
     Magic {
@@ -199,6 +202,7 @@ impl DecodeError {
             | DecodeError::PayloadUnexpected { .. }
             | DecodeError::Table(_)
             | DecodeError::PageLength { .. }
+            | DecodeError::DigestPart
             | DecodeError::StatisticsText => Status::Malformed,
         }
     }

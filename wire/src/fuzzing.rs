@@ -94,7 +94,12 @@ fn check_answer(header: &FrameHeader, answer: &Answer<'_>) {
                 .push(&record)
                 .expect("a record of a page fits a page");
         }
-        assert_eq!(builder.len(), page.len());
+        for record in page.damaged() {
+            builder
+                .push_damaged(&record)
+                .expect("a damaged record of a page fits a page");
+        }
+        assert_eq!(builder.len(), page.len() + page.damaged_count());
         assert_eq!(builder.payload_length_bytes(), page.payload().len());
     }
     let mut out = Vec::new();

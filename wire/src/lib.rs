@@ -45,6 +45,7 @@
 mod answer;
 mod bins;
 mod body;
+mod damage;
 mod delete;
 mod encoder;
 mod error;
@@ -65,6 +66,7 @@ mod put;
 mod record;
 mod refusal;
 mod request;
+mod rows;
 mod scan;
 mod statistics;
 mod status;
@@ -86,6 +88,7 @@ mod generated;
 
 pub use answer::Answer;
 pub use bins::{BinNames, BinSelection};
+pub use damage::{Damage, DamagedRecord};
 pub use delete::DeleteRequest;
 pub use encoder::FrameEncoder;
 pub use error::{DecodeError, EncodeError, FrameError};

@@ -5,7 +5,7 @@
 use crate::header::HEADER_LENGTH_BYTES;
 
 /// Longest table section, padding included. The largest is a full scan page: [`SCAN_ENTRIES_MAX`] entries
-/// of 40 bytes (81,920), [`SCAN_SETS_MAX`] set names of at most 72 bytes with offset, length, terminator
+/// of at most 40 bytes (81,920), [`SCAN_SETS_MAX`] set names of at most 72 bytes with offset, length, terminator
 /// and padding (18,432), and under 1 KiB of the rest, rounded up to 128 KiB.
 pub const TABLE_LENGTH_BYTES_MAX: u32 = 128 * 1024;
 
@@ -35,7 +35,7 @@ pub const BIN_NAMES_MAX: usize = 1024;
 /// Longest time to live that a client may ask for: ten years.
 pub const TTL_S_MAX: u32 = 315_360_000;
 
-/// Records of one scan page.
+/// Records of one scan page, those that could not be read included.
 pub const SCAN_ENTRIES_MAX: usize = 2048;
 
 /// Distinct sets among the records of one scan page.

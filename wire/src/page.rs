@@ -1,11 +1,11 @@
 //! One page of a scan: a row of fixed size for each record in the table, the contents one after another in
-//! the payload, and where to go on. Reading one checks that rows and payload agree; building one fills two
+//! the payload, a row for each record that could not be read, and where to go on. Reading one checks that rows and payload agree; building one fills two
 //! buffers that are used again for the next.
 
 use corelith_index::{Digest, ExpirySeconds, Generation};
-use flatbuffers::Vector;
 
 use crate::body::Body;
+use crate::damage::{self, DamagedRecord};
 use crate::encoder::{Root, Scratch};
 use crate::error::{DecodeError, EncodeError};
 use crate::field::{check_length, encode_length};
@@ -16,12 +16,14 @@ use crate::limits::{
 };
 use crate::names::Names;
 use crate::record::{LastUpdateMs, RecordMetadata};
+use crate::rows::Rows;
 use crate::verify::verified;
 
 /// A page as it was read, or as a [`ScanPageBuilder`] holds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ScanPage<'a> {
-    entries: Entries<'a>,
+    entries: Rows<'a, table::ScanEntry>,
+    damaged: Rows<'a, table::ScanDamage>,
     sets: Names<'a>,
     partitions_done: u16,
     resume: &'a [u8],
@@ -42,13 +44,13 @@ pub struct ScanRecord<'a> {
 }
 
 impl<'a> ScanPage<'a> {
-    /// How many records the page has.
+    /// How many records the page has, those that could not be read left out.
     #[must_use]
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether the page has no record, which does not mean that the scan is done.
+    /// Whether the page has no such record, which does not mean that the scan is done.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -86,6 +88,20 @@ impl<'a> ScanPage<'a> {
         })
     }
 
+    /// How many records of the page could not be read.
+    #[must_use]
+    pub fn damaged_count(&self) -> usize {
+        self.damaged.len()
+    }
+
+    /// The records that could not be read, in the node's order.
+    pub fn damaged(&self) -> impl Iterator<Item = DamagedRecord<'a>> + 'a {
+        let page = *self;
+        // Every row was read when the page was made, so none is left out here.
+        (0..page.damaged.len())
+            .filter_map(move |index| page.damaged_record(&page.damaged.get(index)?).ok())
+    }
+
     pub(crate) fn decode(body: &Body<'a>) -> Result<Self, DecodeError> {
         let found = verified::<table::ScanAnswer<'a>>(body.table()?)?;
         let sets = Names::from_table(found.sets());
@@ -95,10 +111,17 @@ impl<'a> ScanPage<'a> {
         }
         let resume = found.resume().map_or(&[][..], |token| token.bytes());
         check_length("ScanAnswer.resume", resume.len(), RESUME_TOKEN_BYTES_MAX)?;
-        let entries = found.entries().map_or(Entries::Built(&[]), Entries::Table);
+        let entries = Rows::from_table(found.entries());
         check_length("ScanAnswer.entries", entries.len(), SCAN_ENTRIES_MAX)?;
+        let damaged = Rows::from_table(found.damaged());
+        check_length(
+            "ScanAnswer.damaged",
+            damaged.len(),
+            SCAN_ENTRIES_MAX - entries.len(),
+        )?;
         let page = ScanPage {
             entries,
+            damaged,
             sets,
             partitions_done: found.partitions_done(),
             resume,
@@ -115,10 +138,18 @@ impl<'a> ScanPage<'a> {
             RESUME_TOKEN_BYTES_MAX,
         )?;
         let entries = match self.entries {
-            Entries::Built(entries) => scratch.builder.create_vector(entries),
-            Entries::Table(entries) => {
+            Rows::Built(entries) => scratch.builder.create_vector(entries),
+            Rows::Table(entries) => {
                 let rows: Vec<table::ScanEntry> = entries.iter().copied().collect();
                 scratch.builder.create_vector(&rows)
+            }
+        };
+        let damaged = match self.damaged {
+            Rows::Built([]) => None,
+            Rows::Built(damaged) => Some(scratch.builder.create_vector(damaged)),
+            Rows::Table(damaged) => {
+                let rows: Vec<table::ScanDamage> = damaged.iter().copied().collect();
+                Some(scratch.builder.create_vector(&rows))
             }
         };
         let sets = (self.sets.len() != 0).then(|| scratch.strings(self.sets.iter()));
@@ -130,6 +161,7 @@ impl<'a> ScanPage<'a> {
                 sets,
                 partitions_done: self.partitions_done,
                 resume,
+                damaged,
             },
         );
         Ok(root.as_union_value())
@@ -146,6 +178,23 @@ impl<'a> ScanPage<'a> {
         }
     }
 
+    fn named_set(&self, field: &'static str, index: u16) -> Result<&'a str, DecodeError> {
+        self.set(index).ok_or(DecodeError::FieldRange {
+            field,
+            found: u64::from(index),
+            max: u64::try_from(self.sets.len()).unwrap_or(u64::MAX),
+        })
+    }
+
+    fn damaged_record(&self, row: &table::ScanDamage) -> Result<DamagedRecord<'a>, DecodeError> {
+        let (digest, damage) = damage::read_row(row)?;
+        Ok(DamagedRecord {
+            digest,
+            set: self.named_set("ScanDamage.set_index", row.set_index())?,
+            damage,
+        })
+    }
+
     fn check(&self) -> Result<(), DecodeError> {
         let mut expected_bytes = 0_u64;
         for index in 0..self.len() {
@@ -158,13 +207,10 @@ impl<'a> ScanPage<'a> {
                     field: "ScanEntry.generation",
                 });
             }
-            if self.set(entry.set_index()).is_none() {
-                return Err(DecodeError::FieldRange {
-                    field: "ScanEntry.set_index",
-                    found: u64::from(entry.set_index()),
-                    max: u64::try_from(self.sets.len()).unwrap_or(u64::MAX),
-                });
-            }
+            self.named_set("ScanEntry.set_index", entry.set_index())?;
+        }
+        for row in self.damaged.iter() {
+            self.damaged_record(&row)?;
         }
         if u64::try_from(self.payload.len()) == Ok(expected_bytes) {
             return Ok(());
@@ -181,6 +227,7 @@ impl<'a> ScanPage<'a> {
 #[derive(Debug, Default)]
 pub struct ScanPageBuilder {
     entries: Vec<table::ScanEntry>,
+    damaged: Vec<table::ScanDamage>,
     sets: Vec<String>,
     payload: Vec<u8>,
     resume: Vec<u8>,
@@ -197,22 +244,23 @@ impl ScanPageBuilder {
     /// Empties the page and keeps its memory.
     pub fn clear(&mut self) {
         self.entries.clear();
+        self.damaged.clear();
         self.sets.clear();
         self.payload.clear();
         self.resume.clear();
         self.partitions_done = 0;
     }
 
-    /// How many records the page has.
+    /// How many records the page has, those that could not be read included.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.entries.len() + self.damaged.len()
     }
 
-    /// Whether the page has no record.
+    /// Whether the page has no record of either kind.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.len() == 0
     }
 
     /// Bytes of content on the page.
@@ -229,11 +277,7 @@ impl ScanPageBuilder {
     /// [`EncodeError::FieldLength`] when rows or sets are used up or the set's name is too long,
     /// [`EncodeError::PayloadLength`] when the contents would be too long together.
     pub fn push(&mut self, record: &ScanRecord<'_>) -> Result<(), EncodeError> {
-        encode_length(
-            "ScanAnswer.entries",
-            self.entries.len() + 1,
-            SCAN_ENTRIES_MAX,
-        )?;
+        encode_length("ScanAnswer.entries", self.len() + 1, SCAN_ENTRIES_MAX)?;
         let payload_length = self.payload.len() + record.content.len();
         let too_long = EncodeError::PayloadLength {
             found_bytes: payload_length,
@@ -255,6 +299,19 @@ impl ScanPageBuilder {
         Ok(())
     }
 
+    /// Adds a record that could not be read, or says that it does not fit and leaves the page as it was.
+    ///
+    /// # Errors
+    ///
+    /// [`EncodeError::FieldLength`] when rows or sets are used up or the set's name is too long.
+    pub fn push_damaged(&mut self, record: &DamagedRecord<'_>) -> Result<(), EncodeError> {
+        encode_length("ScanAnswer.damaged", self.len() + 1, SCAN_ENTRIES_MAX)?;
+        let set_index = self.set_index(record.set)?;
+        let row = damage::row(&record.digest, set_index, record.damage);
+        self.damaged.push(row);
+        Ok(())
+    }
+
     /// Ends the page: `partitions_done` of the request's list are read to their end, and `resume` (at most
     /// 32 bytes) leads on from there; empty where the next partition begins at its start.
     pub fn end(&mut self, partitions_done: u16, resume: &[u8]) {
@@ -267,7 +324,8 @@ impl ScanPageBuilder {
     #[must_use]
     pub fn page(&self) -> ScanPage<'_> {
         ScanPage {
-            entries: Entries::Built(&self.entries),
+            entries: Rows::Built(&self.entries),
+            damaged: Rows::Built(&self.damaged),
             sets: Names::Owned(&self.sets),
             partitions_done: self.partitions_done,
             resume: &self.resume,
@@ -295,45 +353,6 @@ impl ScanPageBuilder {
             found: position + 1,
             max: SCAN_SETS_MAX,
         })
-    }
-}
-
-/// The rows of a page and where they live.
-#[derive(Clone, Copy)]
-enum Entries<'a> {
-    Built(&'a [table::ScanEntry]),
-    Table(Vector<'a, table::ScanEntry>),
-}
-
-impl Entries<'_> {
-    fn len(&self) -> usize {
-        match self {
-            Entries::Built(entries) => entries.len(),
-            Entries::Table(entries) => entries.len(),
-        }
-    }
-
-    fn get(&self, index: usize) -> Option<table::ScanEntry> {
-        match self {
-            Entries::Built(entries) => entries.get(index).copied(),
-            Entries::Table(entries) => (index < entries.len()).then(|| *entries.get(index)),
-        }
-    }
-}
-
-impl PartialEq for Entries<'_> {
-    fn eq(&self, other: &Self) -> bool {
-        self.len() == other.len()
-            && (0..self.len()).all(|index| self.get(index) == other.get(index))
-    }
-}
-
-impl Eq for Entries<'_> {}
-
-impl std::fmt::Debug for Entries<'_> {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let entries = (0..self.len()).filter_map(|index| self.get(index));
-        formatter.debug_list().entries(entries).finish()
     }
 }
 

@@ -322,6 +322,195 @@ pub mod corelith {
         }
 
         impl ::flatbuffers::SimpleToVerifyInSlice for BinSelection {}
+        #[deprecated(
+            since = "2.0.0",
+            note = "Use associated constants instead. This will no longer be generated in 2021."
+        )]
+        pub const ENUM_MIN_DAMAGE: u8 = 0;
+        #[deprecated(
+            since = "2.0.0",
+            note = "Use associated constants instead. This will no longer be generated in 2021."
+        )]
+        pub const ENUM_MAX_DAMAGE: u8 = 3;
+        #[deprecated(
+            since = "2.0.0",
+            note = "Use associated constants instead. This will no longer be generated in 2021."
+        )]
+        #[allow(non_camel_case_types)]
+        pub const ENUM_VALUES_DAMAGE: [Damage; 4] = [
+            Damage::Unset,
+            Damage::Header,
+            Damage::Content,
+            Damage::Device,
+        ];
+
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+        #[repr(transparent)]
+        pub struct Damage(pub u8);
+        #[allow(non_upper_case_globals)]
+        impl Damage {
+            pub const Unset: Self = Self(0);
+            pub const Header: Self = Self(1);
+            pub const Content: Self = Self(2);
+            pub const Device: Self = Self(3);
+
+            pub const ENUM_MIN: u8 = 0;
+            pub const ENUM_MAX: u8 = 3;
+            pub const ENUM_VALUES: &'static [Self] =
+                &[Self::Unset, Self::Header, Self::Content, Self::Device];
+            /// Returns the variant's name or "" if unknown.
+            pub fn variant_name(self) -> Option<&'static str> {
+                match self {
+                    Self::Unset => Some("Unset"),
+                    Self::Header => Some("Header"),
+                    Self::Content => Some("Content"),
+                    Self::Device => Some("Device"),
+                    _ => None,
+                }
+            }
+        }
+        impl ::core::fmt::Debug for Damage {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
+                if let Some(name) = self.variant_name() {
+                    f.write_str(name)
+                } else {
+                    f.write_fmt(format_args!("<UNKNOWN {:?}>", self.0))
+                }
+            }
+        }
+        impl<'a> ::flatbuffers::Follow<'a> for Damage {
+            type Inner = Self;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                let b = unsafe { ::flatbuffers::read_scalar_at::<u8>(buf, loc) };
+                Self(b)
+            }
+        }
+
+        impl ::flatbuffers::Push for Damage {
+            type Output = Damage;
+            #[inline]
+            unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
+                unsafe { ::flatbuffers::emplace_scalar::<u8>(dst, self.0) };
+            }
+        }
+
+        impl ::flatbuffers::EndianScalar for Damage {
+            type Scalar = u8;
+            #[inline]
+            fn to_little_endian(self) -> u8 {
+                self.0.to_le()
+            }
+            #[inline]
+            #[allow(clippy::wrong_self_convention)]
+            fn from_little_endian(v: u8) -> Self {
+                let b = u8::from_le(v);
+                Self(b)
+            }
+        }
+
+        impl<'a> ::flatbuffers::Verifiable for Damage {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                u8::run_verifier(v, pos)
+            }
+        }
+
+        impl ::flatbuffers::SimpleToVerifyInSlice for Damage {}
+        #[deprecated(
+            since = "2.0.0",
+            note = "Use associated constants instead. This will no longer be generated in 2021."
+        )]
+        pub const ENUM_MIN_DIGEST_KNOWN: u8 = 0;
+        #[deprecated(
+            since = "2.0.0",
+            note = "Use associated constants instead. This will no longer be generated in 2021."
+        )]
+        pub const ENUM_MAX_DIGEST_KNOWN: u8 = 2;
+        #[deprecated(
+            since = "2.0.0",
+            note = "Use associated constants instead. This will no longer be generated in 2021."
+        )]
+        #[allow(non_camel_case_types)]
+        pub const ENUM_VALUES_DIGEST_KNOWN: [DigestKnown; 3] =
+            [DigestKnown::Unset, DigestKnown::Whole, DigestKnown::Part];
+
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+        #[repr(transparent)]
+        pub struct DigestKnown(pub u8);
+        #[allow(non_upper_case_globals)]
+        impl DigestKnown {
+            pub const Unset: Self = Self(0);
+            pub const Whole: Self = Self(1);
+            pub const Part: Self = Self(2);
+
+            pub const ENUM_MIN: u8 = 0;
+            pub const ENUM_MAX: u8 = 2;
+            pub const ENUM_VALUES: &'static [Self] = &[Self::Unset, Self::Whole, Self::Part];
+            /// Returns the variant's name or "" if unknown.
+            pub fn variant_name(self) -> Option<&'static str> {
+                match self {
+                    Self::Unset => Some("Unset"),
+                    Self::Whole => Some("Whole"),
+                    Self::Part => Some("Part"),
+                    _ => None,
+                }
+            }
+        }
+        impl ::core::fmt::Debug for DigestKnown {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
+                if let Some(name) = self.variant_name() {
+                    f.write_str(name)
+                } else {
+                    f.write_fmt(format_args!("<UNKNOWN {:?}>", self.0))
+                }
+            }
+        }
+        impl<'a> ::flatbuffers::Follow<'a> for DigestKnown {
+            type Inner = Self;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                let b = unsafe { ::flatbuffers::read_scalar_at::<u8>(buf, loc) };
+                Self(b)
+            }
+        }
+
+        impl ::flatbuffers::Push for DigestKnown {
+            type Output = DigestKnown;
+            #[inline]
+            unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
+                unsafe { ::flatbuffers::emplace_scalar::<u8>(dst, self.0) };
+            }
+        }
+
+        impl ::flatbuffers::EndianScalar for DigestKnown {
+            type Scalar = u8;
+            #[inline]
+            fn to_little_endian(self) -> u8 {
+                self.0.to_le()
+            }
+            #[inline]
+            #[allow(clippy::wrong_self_convention)]
+            fn from_little_endian(v: u8) -> Self {
+                let b = u8::from_le(v);
+                Self(b)
+            }
+        }
+
+        impl<'a> ::flatbuffers::Verifiable for DigestKnown {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                u8::run_verifier(v, pos)
+            }
+        }
+
+        impl ::flatbuffers::SimpleToVerifyInSlice for DigestKnown {}
         // struct Digest, aligned to 1
         #[repr(transparent)]
         #[derive(Clone, Copy, PartialEq)]
@@ -820,6 +1009,193 @@ pub mod corelith {
                         &x_le as *const _ as *const u8,
                         self.0[38..].as_mut_ptr(),
                         ::core::mem::size_of::<<u16 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                }
+            }
+        }
+
+        // struct ScanDamage, aligned to 2
+        #[repr(transparent)]
+        #[derive(Clone, Copy, PartialEq)]
+        pub struct ScanDamage(pub [u8; 24]);
+        impl Default for ScanDamage {
+            fn default() -> Self {
+                Self([0; 24])
+            }
+        }
+        impl ::core::fmt::Debug for ScanDamage {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
+                f.debug_struct("ScanDamage")
+                    .field("digest", &self.digest())
+                    .field("set_index", &self.set_index())
+                    .field("damage", &self.damage())
+                    .field("known", &self.known())
+                    .finish()
+            }
+        }
+
+        impl ::flatbuffers::SimpleToVerifyInSlice for ScanDamage {}
+        impl<'a> ::flatbuffers::Follow<'a> for ScanDamage {
+            type Inner = &'a ScanDamage;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                unsafe { <&'a ScanDamage>::follow(buf, loc) }
+            }
+        }
+        impl<'a> ::flatbuffers::Follow<'a> for &'a ScanDamage {
+            type Inner = &'a ScanDamage;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                unsafe { ::flatbuffers::follow_cast_ref::<ScanDamage>(buf, loc) }
+            }
+        }
+        impl<'b> ::flatbuffers::Push for ScanDamage {
+            type Output = ScanDamage;
+            #[inline]
+            unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
+                let src = unsafe {
+                    ::core::slice::from_raw_parts(
+                        self as *const ScanDamage as *const u8,
+                        <Self as ::flatbuffers::Push>::size(),
+                    )
+                };
+                dst.copy_from_slice(src);
+            }
+            #[inline]
+            fn alignment() -> ::flatbuffers::PushAlignment {
+                ::flatbuffers::PushAlignment::new(2)
+            }
+        }
+
+        impl<'a> ::flatbuffers::Verifiable for ScanDamage {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.in_buffer::<Self>(pos)
+            }
+        }
+
+        impl<'a> ScanDamage {
+            #[allow(clippy::too_many_arguments)]
+            pub fn new(
+                digest: &Digest,
+                set_index: u16,
+                damage: Damage,
+                known: DigestKnown,
+            ) -> Self {
+                let mut s = Self([0; 24]);
+                s.set_digest(digest);
+                s.set_set_index(set_index);
+                s.set_damage(damage);
+                s.set_known(known);
+                s
+            }
+
+            pub fn digest(&self) -> &Digest {
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid struct in this slot
+                unsafe { &*(self.0[0..].as_ptr() as *const Digest) }
+            }
+
+            #[allow(clippy::identity_op)]
+            pub fn set_digest(&mut self, x: &Digest) {
+                self.0[0..0 + 20].copy_from_slice(&x.0)
+            }
+
+            pub fn set_index(&self) -> u16 {
+                let mut mem = ::core::mem::MaybeUninit::<
+                    <u16 as ::flatbuffers::EndianScalar>::Scalar,
+                >::uninit();
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        self.0[20..].as_ptr(),
+                        mem.as_mut_ptr() as *mut u8,
+                        ::core::mem::size_of::<<u16 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                    mem.assume_init()
+                })
+            }
+
+            pub fn set_set_index(&mut self, x: u16) {
+                let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        &x_le as *const _ as *const u8,
+                        self.0[20..].as_mut_ptr(),
+                        ::core::mem::size_of::<<u16 as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                }
+            }
+
+            pub fn damage(&self) -> Damage {
+                let mut mem = ::core::mem::MaybeUninit::<
+                    <Damage as ::flatbuffers::EndianScalar>::Scalar,
+                >::uninit();
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        self.0[22..].as_ptr(),
+                        mem.as_mut_ptr() as *mut u8,
+                        ::core::mem::size_of::<<Damage as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                    mem.assume_init()
+                })
+            }
+
+            pub fn set_damage(&mut self, x: Damage) {
+                let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        &x_le as *const _ as *const u8,
+                        self.0[22..].as_mut_ptr(),
+                        ::core::mem::size_of::<<Damage as ::flatbuffers::EndianScalar>::Scalar>(),
+                    );
+                }
+            }
+
+            pub fn known(&self) -> DigestKnown {
+                let mut mem = ::core::mem::MaybeUninit::<
+                    <DigestKnown as ::flatbuffers::EndianScalar>::Scalar,
+                >::uninit();
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                ::flatbuffers::EndianScalar::from_little_endian(unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        self.0[23..].as_ptr(),
+                        mem.as_mut_ptr() as *mut u8,
+                        ::core::mem::size_of::<<DigestKnown as ::flatbuffers::EndianScalar>::Scalar>(
+                        ),
+                    );
+                    mem.assume_init()
+                })
+            }
+
+            pub fn set_known(&mut self, x: DigestKnown) {
+                let x_le = ::flatbuffers::EndianScalar::to_little_endian(x);
+                // Safety:
+                // Created from a valid Table for this object
+                // Which contains a valid value in this slot
+                unsafe {
+                    ::core::ptr::copy_nonoverlapping(
+                        &x_le as *const _ as *const u8,
+                        self.0[23..].as_mut_ptr(),
+                        ::core::mem::size_of::<<DigestKnown as ::flatbuffers::EndianScalar>::Scalar>(
+                        ),
                     );
                 }
             }
@@ -3314,6 +3690,7 @@ pub mod corelith {
             pub const VT_SETS: ::flatbuffers::VOffsetT = 6;
             pub const VT_PARTITIONS_DONE: ::flatbuffers::VOffsetT = 8;
             pub const VT_RESUME: ::flatbuffers::VOffsetT = 10;
+            pub const VT_DAMAGED: ::flatbuffers::VOffsetT = 12;
 
             #[inline]
             pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
@@ -3330,6 +3707,9 @@ pub mod corelith {
                 args: &'args ScanAnswerArgs<'args>,
             ) -> ::flatbuffers::WIPOffset<ScanAnswer<'bldr>> {
                 let mut builder = ScanAnswerBuilder::new(_fbb);
+                if let Some(x) = args.damaged {
+                    builder.add_damaged(x);
+                }
                 if let Some(x) = args.resume {
                     builder.add_resume(x);
                 }
@@ -3390,6 +3770,15 @@ pub mod corelith {
                         )
                 }
             }
+            #[inline]
+            pub fn damaged(&self) -> Option<::flatbuffers::Vector<'a, ScanDamage>> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab.get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, ScanDamage>>>(ScanAnswer::VT_DAMAGED, None)
+                }
+            }
         }
 
         impl ::flatbuffers::Verifiable for ScanAnswer<'_> {
@@ -3403,6 +3792,7 @@ pub mod corelith {
      .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ::flatbuffers::ForwardsUOffset<&'_ str>>>>("sets", Self::VT_SETS, false)?
      .visit_field::<u16>("partitions_done", Self::VT_PARTITIONS_DONE, false)?
      .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u8>>>("resume", Self::VT_RESUME, false)?
+     .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, ScanDamage>>>("damaged", Self::VT_DAMAGED, false)?
      .finish();
                 Ok(())
             }
@@ -3416,6 +3806,7 @@ pub mod corelith {
             >,
             pub partitions_done: u16,
             pub resume: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u8>>>,
+            pub damaged: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, ScanDamage>>>,
         }
         impl<'a> Default for ScanAnswerArgs<'a> {
             #[inline]
@@ -3425,6 +3816,7 @@ pub mod corelith {
                     sets: None,
                     partitions_done: 0,
                     resume: None,
+                    damaged: None,
                 }
             }
         }
@@ -3468,6 +3860,16 @@ pub mod corelith {
                     .push_slot_always::<::flatbuffers::WIPOffset<_>>(ScanAnswer::VT_RESUME, resume);
             }
             #[inline]
+            pub fn add_damaged(
+                &mut self,
+                damaged: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, ScanDamage>>,
+            ) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(
+                    ScanAnswer::VT_DAMAGED,
+                    damaged,
+                );
+            }
+            #[inline]
             pub fn new(
                 _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
             ) -> ScanAnswerBuilder<'a, 'b, A> {
@@ -3491,6 +3893,7 @@ pub mod corelith {
                 ds.field("sets", &self.sets());
                 ds.field("partitions_done", &self.partitions_done());
                 ds.field("resume", &self.resume());
+                ds.field("damaged", &self.damaged());
                 ds.finish()
             }
         }

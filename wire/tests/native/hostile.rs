@@ -1,5 +1,6 @@
 //! Frames from strangers: nothing may panic, and what is wrong must be told from what is not yet there.
 
+use corelith_index::KnownDigest;
 use corelith_wire::{
     Answer, DecodeError, FrameError, FrameHeader, Request, Status, fuzzing, limits,
 };
@@ -238,6 +239,35 @@ fn bodies_are_refused_for_what_is_wrong_with_them() {
         found_bytes: 1,
     };
     check_request("request_get_all", payload, unexpected, Status::Malformed);
+}
+
+/// The page of damaged records with `bytes` at `at` of the row of this digest.
+#[track_caller]
+fn check_damaged_row(digest: &KnownDigest, (at, bytes): (usize, &[u8]), expected: DecodeError) {
+    let (header, body) = changed("answer_scan_damaged", |frame| {
+        let row = frame
+            .windows(20)
+            .position(|window| window == digest.as_bytes());
+        let at = row.unwrap() + at;
+        frame[at..at + bytes.len()].copy_from_slice(bytes);
+    });
+    assert_eq!(Answer::decode(&header, &body), Err(expected));
+}
+
+#[test]
+fn damaged_records_are_refused_for_what_is_wrong_with_them() {
+    let whole = KnownDigest::of(&samples::digest());
+    let part = samples::part_of_digest();
+    let unset = |field| DecodeError::FieldUnset { field };
+    let range = |field, found, max| DecodeError::FieldRange { field, found, max };
+    check_damaged_row(&whole, (22, &[0]), unset("ScanDamage.damage"));
+    check_damaged_row(&whole, (22, &[4]), range("ScanDamage.damage", 4, 3));
+    check_damaged_row(&whole, (23, &[0]), unset("ScanDamage.known"));
+    check_damaged_row(&part, (23, &[3]), range("ScanDamage.known", 3, 2));
+    check_damaged_row(&whole, (20, &[3, 0]), range("ScanDamage.set_index", 3, 2));
+    check_damaged_row(&part, (1, &[0x17]), DecodeError::DigestPart);
+    check_damaged_row(&part, (19, &[1]), DecodeError::DigestPart);
+    check_damaged_row(&whole, (23, &[2]), DecodeError::DigestPart);
 }
 
 #[test]

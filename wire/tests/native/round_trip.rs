@@ -1,10 +1,10 @@
 //! Random messages through encoder and decoder, and the rules that both sides hold them to.
 
-use corelith_index::{Digest, ExpirySeconds, Generation, PartitionId};
+use corelith_index::{Digest, ExpirySeconds, Generation, KnownDigest, PartitionId, ScanPosition};
 use corelith_wire::{
-    Answer, BinNames, BinSelection, EncodeError, FrameEncoder, FrameHeader, GetRequest,
-    LastUpdateMs, MessageKind, PartitionList, PutMode, PutRequest, RecordAnswer, RecordMetadata,
-    Request, RequestEnvelope, RequestId, ScanPageBuilder, ScanRecord, ScanRequest,
+    Answer, BinNames, BinSelection, Damage, DamagedRecord, EncodeError, FrameEncoder, FrameHeader,
+    GetRequest, LastUpdateMs, MessageKind, PartitionList, PutMode, PutRequest, RecordAnswer,
+    RecordMetadata, Request, RequestEnvelope, RequestId, ScanPageBuilder, ScanRecord, ScanRequest,
     StatisticsRequest, Ttl, limits,
 };
 use proptest::prelude::*;
@@ -281,6 +281,35 @@ fn a_page_says_when_it_is_full() {
     assert_eq!(Answer::decode(&header, &frame[32..]).unwrap(), answer);
 }
 
+#[test]
+fn damaged_records_share_a_page_with_the_others() {
+    let mut page = ScanPageBuilder::new();
+    let record = ScanRecord {
+        digest: digest(),
+        metadata: metadata(),
+        set: "demo",
+        content: b"1234",
+    };
+    let damaged = DamagedRecord {
+        digest: KnownDigest::of(&digest()),
+        set: "demo",
+        damage: Damage::Content,
+    };
+    for _ in 0..limits::SCAN_ENTRIES_MAX / 2 {
+        page.push(&record).unwrap();
+        page.push_damaged(&damaged).unwrap();
+    }
+    let full = |field| {
+        Err(EncodeError::FieldLength {
+            field,
+            found: 2049,
+            max: 2048,
+        })
+    };
+    assert_eq!(page.push_damaged(&damaged), full("ScanAnswer.damaged"));
+    assert_eq!(page.push(&record), full("ScanAnswer.entries"));
+}
+
 fn ttl() -> impl Strategy<Value = Ttl> {
     prop_oneof![
         Just(Ttl::NamespaceDefault),
@@ -347,9 +376,30 @@ proptest! {
             ),
             0..30,
         ),
+        damaged in prop::collection::vec(
+            (
+                any::<[u8; 20]>(),
+                any::<bool>(),
+                prop::sample::select(vec!["", "demo", "lost"]),
+                prop::sample::select(vec![Damage::Header, Damage::Content, Damage::Device]),
+            ),
+            0..10,
+        ),
         done in any::<u16>(),
         resume in prop::collection::vec(any::<u8>(), 0..=32),
     ) {
+        let damaged: Vec<DamagedRecord<'_>> = damaged
+            .iter()
+            .map(|(digest, is_whole, set, damage)| {
+                let digest = Digest::from_bytes(*digest);
+                let part = KnownDigest::of_position(digest.partition(), ScanPosition::of(&digest));
+                DamagedRecord {
+                    digest: if *is_whole { KnownDigest::of(&digest) } else { part },
+                    set,
+                    damage: *damage,
+                }
+            })
+            .collect();
         let records: Vec<ScanRecord<'_>> = records
             .iter()
             .map(|(digest, (generation, expiry, update), set, content)| ScanRecord {
@@ -367,6 +417,9 @@ proptest! {
         for record in &records {
             builder.push(record).unwrap();
         }
+        for record in &damaged {
+            builder.push_damaged(record).unwrap();
+        }
         builder.end(done, &resume);
         let mut frame = Vec::new();
         let answer = Answer::Page(builder.page());
@@ -376,6 +429,8 @@ proptest! {
             panic!("a page");
         };
         prop_assert_eq!(page.records().collect::<Vec<_>>(), records);
+        prop_assert_eq!(page.damaged_count(), damaged.len());
+        prop_assert_eq!(page.damaged().collect::<Vec<_>>(), damaged);
         prop_assert_eq!((page.partitions_done(), page.resume()), (done, resume.as_slice()));
     }
 }

@@ -1,13 +1,13 @@
 //! One frame of every kind and of every shape that a field can take. The golden files, the hostile frames
 //! and the seeds of the fuzzers all come from here.
 
-use corelith_index::{Digest, ExpirySeconds, Generation, PartitionId};
+use corelith_index::{Digest, ExpirySeconds, Generation, KnownDigest, PartitionId, ScanPosition};
 use corelith_wire::{
-    Answer, BinNames, BinSelection, DeleteRequest, Features, FrameEncoder, GetRequest, HelloAnswer,
-    HelloRequest, LastUpdateMs, MessageKind, Namespace, NamespaceId, PartitionList, PutMode,
-    PutRequest, RecordAnswer, RecordMetadata, Refusal, Request, RequestEnvelope, RequestId,
-    ScanPageBuilder, ScanRecord, ScanRequest, StatisticsRequest, Status, TopologyAnswer,
-    TouchRequest, Ttl,
+    Answer, BinNames, BinSelection, Damage, DamagedRecord, DeleteRequest, Features, FrameEncoder,
+    GetRequest, HelloAnswer, HelloRequest, LastUpdateMs, MessageKind, Namespace, NamespaceId,
+    PartitionList, PutMode, PutRequest, RecordAnswer, RecordMetadata, Refusal, Request,
+    RequestEnvelope, RequestId, ScanPageBuilder, ScanRecord, ScanRequest, StatisticsRequest,
+    Status, TopologyAnswer, TouchRequest, Ttl,
 };
 
 /// One frame with its name, which is also the name of its golden file.
@@ -19,6 +19,11 @@ pub(crate) struct Sample {
 /// The key "k1" of set "demo": partition 1975.
 pub(crate) fn digest() -> Digest {
     "b747f5854d0b33259928d0cfab7fad81d6abfbf6".parse().unwrap()
+}
+
+/// What the index keeps of it.
+pub(crate) fn part_of_digest() -> KnownDigest {
+    KnownDigest::of_position(digest().partition(), ScanPosition::of(&digest()))
 }
 
 pub(crate) fn metadata() -> RecordMetadata {
@@ -255,6 +260,21 @@ fn with_pages(visit: &mut dyn FnMut(&'static str, Answer<'_>)) {
     }
     page.end(2, b"twelve bytes");
     visit("answer_scan", Answer::Page(page.page()));
+    let part = part_of_digest();
+    let whole = KnownDigest::of(&digest());
+    for (digest, set, damage) in [
+        (whole, "demo", Damage::Content),
+        (part, "", Damage::Header),
+        (part, "lost", Damage::Device),
+    ] {
+        let damaged = DamagedRecord {
+            digest,
+            set,
+            damage,
+        };
+        page.push_damaged(&damaged).unwrap();
+    }
+    visit("answer_scan_damaged", Answer::Page(page.page()));
     visit(
         "answer_scan_empty",
         Answer::Page(ScanPageBuilder::new().page()),
