@@ -79,6 +79,12 @@ impl KnownDigest {
     pub const fn partition(&self) -> PartitionId {
         PartitionId::of(&Digest::from_bytes(self.bytes))
     }
+
+    /// Where the key stands within its partition, which is always known.
+    #[must_use]
+    pub const fn position(&self) -> ScanPosition {
+        ScanPosition::of(&Digest::from_bytes(self.bytes))
+    }
 }
 
 /// The 40 digits of a digest, with `?` for those that are not known.
@@ -117,6 +123,7 @@ mod tests {
         assert_eq!(part.whole(), None);
         assert_eq!(part.to_string(), "a0?1a2a3a4a5a6a7a8a9????????????????????");
         assert_eq!(part.partition(), digest().partition());
+        assert_eq!(part.position(), ScanPosition::of(&digest()));
         assert_eq!(KnownDigest::from_part(*part.as_bytes()), Some(part));
     }
 

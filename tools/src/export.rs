@@ -7,11 +7,12 @@ use std::io::{BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use corelith_client::{Client, ScanOptions, ScannedRecord};
+use corelith_client::{Client, ScanOptions, Scanned, ScannedRecord};
 use indicatif::ProgressBar;
 use serde::Serialize;
 
 use crate::arguments::{ExportArguments, FileFormat};
+use crate::damage::Damages;
 use crate::failure::Failure;
 use crate::json::JsonBins;
 use crate::node::{failure_of, with_node};
@@ -24,12 +25,14 @@ use csv_file::{Columns, CsvFile};
 #[derive(Serialize)]
 struct Exported {
     records: u64,
+    damaged: u64,
 }
 
 /// `corelith export`.
 ///
 /// # Errors
-/// The export is not complete. A file that was asked for is not there then.
+/// The export is not complete: a file that was asked for is not there then. Or it is but for damaged
+/// records, which have been told: then the file is there, with all others.
 pub fn export(arguments: &ExportArguments, is_json: bool) -> Result<(), Failure> {
     let progress = spinner(arguments.output.is_some());
     let Some(path) = &arguments.output else {
@@ -37,33 +40,40 @@ pub fn export(arguments: &ExportArguments, is_json: bool) -> Result<(), Failure>
         let outcome = write_records(arguments, &mut output, &progress);
         // What was written before an error is handed on as well.
         output.finish()?;
-        return outcome.map(drop);
+        return outcome.and_then(|each| each.damages.check());
     };
     let mut target = Target::open(path)?;
-    let records = write_records(arguments, &mut target.writer, &progress)?;
+    let each = write_records(arguments, &mut target.writer, &progress)?;
     target.finish()?;
     progress.finish_and_clear();
+    let records = each.records;
     let mut output = Output::new();
     if is_json {
-        output.json(&Exported { records })?;
+        output.json(&Exported {
+            records,
+            damaged: each.damages.count(),
+        })?;
     } else {
         output.line(format!("{records} records in {}", path.display()))?;
     }
-    output.finish()
+    output.finish()?;
+    each.damages.check()
 }
 
-/// Scans and writes. Returns the number of records.
-fn write_records(
+/// Scans and writes. Returns the numbers of records.
+fn write_records<'a>(
     arguments: &ExportArguments,
     writer: &mut impl Write,
-    progress: &ProgressBar,
-) -> Result<u64, Failure> {
+    progress: &'a ProgressBar,
+) -> Result<Counter<'a>, Failure> {
     with_node(&arguments.place.node, async |client| {
         let mut each = Counter::new(progress);
         match arguments.format {
             FileFormat::Jsonl => {
                 for_each(arguments, &client, &mut |found| {
-                    each.count();
+                    let Some(found) = each.readable(found) else {
+                        return Ok(());
+                    };
                     write_json(writer, found, arguments.meta)
                 })
                 .await?;
@@ -77,14 +87,16 @@ fn write_records(
                 };
                 let mut file = CsvFile::new(writer, columns, arguments)?;
                 for_each(arguments, &client, &mut |found| {
-                    each.count();
+                    let Some(found) = each.readable(found) else {
+                        return Ok(());
+                    };
                     file.write(found)
                 })
                 .await?;
                 file.finish()?;
             }
         }
-        Ok(each.records)
+        Ok(each)
     })
 }
 
@@ -94,7 +106,10 @@ async fn columns_of_all(
 ) -> Result<Vec<String>, Failure> {
     let mut columns = Columns::default();
     for_each(arguments, client, &mut |found| {
-        columns.add(found);
+        // Damage is told when the records are written.
+        if let Scanned::Record(found) = found {
+            columns.add(found);
+        }
         Ok(())
     })
     .await?;
@@ -104,7 +119,7 @@ async fn columns_of_all(
 async fn for_each(
     arguments: &ExportArguments,
     client: &Client,
-    work: &mut impl FnMut(&ScannedRecord) -> Result<(), Failure>,
+    work: &mut impl FnMut(&Scanned) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let options = ScanOptions {
         set: arguments.set.clone(),
@@ -186,9 +201,10 @@ impl Drop for Target {
     }
 }
 
-/// Counts records, and shows the count now and then.
+/// Counts records, and shows the count now and then; tells damaged ones.
 struct Counter<'a> {
     records: u64,
+    damages: Damages,
     progress: &'a ProgressBar,
 }
 
@@ -198,7 +214,22 @@ impl<'a> Counter<'a> {
     fn new(progress: &'a ProgressBar) -> Self {
         Self {
             records: 0,
+            damages: Damages::default(),
             progress,
+        }
+    }
+
+    /// Counts what was found; the record, if it can be read.
+    fn readable<'b>(&mut self, found: &'b Scanned) -> Option<&'b ScannedRecord> {
+        match found {
+            Scanned::Record(found) => {
+                self.count();
+                Some(found)
+            }
+            Scanned::Damaged(damaged) => {
+                self.damages.tell(damaged, self.progress);
+                None
+            }
         }
     }
 

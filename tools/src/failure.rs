@@ -10,7 +10,8 @@ pub enum Exit {
     /// 1: nothing, or not what was asked for, has been done.
     Failed,
     /// 2: perhaps, or a part: the node could not be reached, the connection was lost, a write is in
-    /// doubt, some rows of a load failed. What the command line has wrong ends with 2 as well.
+    /// doubt, some rows of a load failed, a scan met damaged records. What the command line has wrong ends
+    /// with 2 as well.
     Partial,
     /// 3: there is no such record.
     NotFound,

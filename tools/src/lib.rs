@@ -10,6 +10,7 @@ pub mod output;
 
 pub mod volume;
 
+pub mod damage;
 pub mod node;
 pub mod record_json;
 pub mod records;

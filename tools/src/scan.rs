@@ -1,8 +1,10 @@
 //! `scan`: all records of a namespace or set, one a line.
 
-use corelith_client::{ScanBins, ScanOptions, ScannedRecord};
+use corelith_client::{ScanBins, ScanOptions, Scanned, ScannedRecord};
+use indicatif::ProgressBar;
 
 use crate::arguments::ScanArguments;
+use crate::damage::Damages;
 use crate::failure::Failure;
 use crate::json::{JsonBins, JsonKey};
 use crate::node::{failure_of, with_node};
@@ -12,7 +14,7 @@ use crate::record_json::RecordObject;
 /// `corelith scan`.
 ///
 /// # Errors
-/// The scan broke off; what was read until then has been printed.
+/// The scan broke off, or met damaged records; what was read has been printed.
 pub fn scan(arguments: &ScanArguments, is_json: bool) -> Result<(), Failure> {
     let limit = arguments.limit.unwrap_or(u64::MAX);
     let mut options = ScanOptions {
@@ -22,6 +24,7 @@ pub fn scan(arguments: &ScanArguments, is_json: bool) -> Result<(), Failure> {
     };
     options.page_record_count = limit.min(options.page_record_count.into()).max(1) as u32;
     let mut output = Output::new();
+    let mut damages = Damages::default();
     let outcome = with_node(&arguments.place.node, async |client| {
         let mut scan = client.namespace(&arguments.place.namespace).scan(options);
         let mut count = 0;
@@ -29,13 +32,18 @@ pub fn scan(arguments: &ScanArguments, is_json: bool) -> Result<(), Failure> {
             let Some(found) = scan.next().await.map_err(failure_of)? else {
                 break;
             };
-            print(&mut output, &found, is_json)?;
-            count += 1;
+            match found {
+                Scanned::Record(found) => {
+                    print(&mut output, &found, is_json)?;
+                    count += 1;
+                }
+                Scanned::Damaged(damaged) => damages.tell(&damaged, &ProgressBar::hidden()),
+            }
         }
         Ok(())
     });
     output.finish()?;
-    outcome
+    outcome.and_then(|()| damages.check())
 }
 
 /// What bins a scan reads when these were named.

@@ -1,7 +1,8 @@
 //! Single records, scans, counters and pings against a node in memory.
 
-use corelith_client::Status;
 use corelith_client::mock::{Fault, MockNode};
+use corelith_client::{Damage, Key, KnownDigest, Status, digest_of};
+use corelith_index::ScanPosition;
 use corelith_wire::MessageKind;
 use serde_json::json;
 
@@ -189,6 +190,56 @@ fn scans() {
             .any(|line| line.starts_with('[') && line.ends_with(r#"] {"x":1}"#)),
         "{text:?}"
     );
+}
+
+#[test]
+fn damaged_records_are_told_and_the_others_read() {
+    let node = MockNode::start();
+    for key in ["a", "b", "c", "d"] {
+        ask(&node, &["put", key, "--set", "s", "x=1", "--store-key"]).check_done();
+    }
+    let digest = |key: &str| digest_of("s", &Key::from(key).as_key_ref().unwrap());
+    assert!(node.damage("test", digest("a"), Damage::Content));
+    assert!(node.damage("test", digest("b"), Damage::Header));
+    let whole = digest("a").to_string();
+    let part = KnownDigest::of_position(digest("b").partition(), ScanPosition::of(&digest("b")));
+    let words = [
+        &*format!("in set \"s\", the record {whole} is damaged: its content"),
+        &*format!("in set \"s\", the record {part} is damaged: its header"),
+        "corelith: 2 records are damaged and were left out\n",
+    ];
+    let sorted = |text: &str| {
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    let ended = ask(&node, &["scan"]);
+    ended.check_failed(2, &words);
+    assert_eq!(sorted(&ended.stdout), [r#""c" {"x":1}"#, r#""d" {"x":1}"#]);
+    for format in ["jsonl", "csv"] {
+        let ended = ask(&node, &["export", "--format", format]);
+        ended.check_failed(2, &words);
+        // Once each, though CSV reads twice.
+        assert_eq!(ended.stderr.matches("is damaged").count(), 2, "{ended:?}");
+        let header = usize::from(format == "csv");
+        assert_eq!(ended.stdout.lines().count(), 2 + header, "{ended:?}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("out");
+    let ended = ask(
+        &node,
+        &["export", "--json", "--output", file.to_str().unwrap()],
+    );
+    ended.check_failed(2, &words);
+    let summary: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!(summary, json!({"records": 2, "damaged": 2}));
+    assert_eq!(std::fs::read_to_string(file).unwrap().lines().count(), 2);
+
+    ask(&node, &["get", "a", "--set", "s"]).check_failed(1, &["damaged"]);
+    ask(&node, &["put", "a", "--set", "s", "x=2", "--replace"]).check_done();
+    ask(&node, &["delete", "b", "--set", "s"]).check_done();
+    let text = ask(&node, &["scan"]).check_done().to_owned();
+    assert_eq!(text.lines().count(), 3);
 }
 
 #[test]

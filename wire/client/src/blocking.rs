@@ -30,7 +30,7 @@ use crate::error::{ConnectError, Error};
 use crate::key::AsKey;
 use crate::options::ClientOptions;
 use crate::record::Record;
-use crate::scan::{ScanOptions, ScannedRecord};
+use crate::scan::{ScanOptions, Scanned};
 use crate::set::WriteOptions;
 
 /// A connected client. Cheap to clone; all clones share the same connections.
@@ -272,7 +272,7 @@ impl Set {
 }
 
 impl Iterator for Scan {
-    type Item = Result<ScannedRecord, Error>;
+    type Item = Result<Scanned, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
         run(&self.runtime, self.scan.next()).transpose()

@@ -63,13 +63,13 @@ pub use key::{AsKey, digest_of};
 pub use namespace::Namespace;
 pub use options::ClientOptions;
 pub use record::Record;
-pub use scan::{Scan, ScanBins, ScanOptions, ScannedRecord};
+pub use scan::{DamagedRecord, Scan, ScanBins, ScanOptions, Scanned, ScannedRecord};
 pub use set::{Set, WriteOptions};
 
 // What appears in this crate's own signatures.
-pub use corelith_index::{Digest, ExpirySeconds, Generation, PartitionId};
+pub use corelith_index::{Digest, ExpirySeconds, Generation, KnownDigest, PartitionId};
 pub use corelith_record::{Content, ContentBuilder, Key, KeyRef, Value, ValueRef};
 pub use corelith_wire::{
-    BinNames, BinSelection, DeleteRequest, GetRequest, LastUpdateMs, PutMode, PutRequest,
+    BinNames, BinSelection, Damage, DeleteRequest, GetRequest, LastUpdateMs, PutMode, PutRequest,
     RecordMetadata, Status, TouchRequest, Ttl,
 };

@@ -10,7 +10,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use corelith_wire::{MessageKind, Status};
+use corelith_index::Digest;
+use corelith_wire::{Damage, MessageKind, Status};
 use tokio::net::TcpListener;
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
@@ -191,6 +192,13 @@ impl MockNode {
     #[must_use]
     pub fn record_count(&self) -> usize {
         self.state.with(|state| state.records.len())
+    }
+
+    /// Lets a record decay: it is there and cannot be read, until a write repairs it. With
+    /// [`Damage::Header`] only a part of its digest is known any more. False if there is no such record.
+    pub fn damage(&self, namespace: &str, digest: Digest, damage: Damage) -> bool {
+        self.state
+            .with(|state| state.records.damage(namespace, digest, damage))
     }
 
     /// Ends all connections and stops listening; the records stay.

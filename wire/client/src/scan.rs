@@ -1,4 +1,5 @@
-//! Reading many records: a scan asks several shards for pages at a time and hands out records one by one.
+//! Reading many records: a scan asks several shards for pages at a time and hands out records one by one,
+//! those that the node could not read among them: they are named, and the scan goes on.
 //! The next page is asked for only when there is room for it, so a slow reader slows the node down and
 //! fills no memory. The node keeps nothing between two pages, so a broken connection costs one page.
 
@@ -8,9 +9,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use corelith_index::{Digest, PartitionId};
+use corelith_index::{Digest, KnownDigest, PartitionId};
 use corelith_wire::{
-    Answer, BinNames, BinSelection, FrameHeader, PartitionList, Request, ScanRequest, Status,
+    Answer, BinNames, BinSelection, Damage, FrameHeader, PartitionList, Request, ScanRequest,
+    Status,
 };
 
 use crate::client::decode;
@@ -71,11 +73,47 @@ pub struct ScannedRecord {
     pub record: Record,
 }
 
-/// A scan under way; a stream of records. After an error it ends.
+/// A record that the node has and cannot read: a get of it is refused with [`Status::Damaged`], a put or a
+/// delete of its key repairs it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the record {digest} is damaged: {damage}")]
+pub struct DamagedRecord {
+    /// Its identity, as far as the node can tell.
+    pub digest: KnownDigest,
+    /// The name of its set; empty for none.
+    pub set: Arc<str>,
+    /// What is wrong.
+    pub damage: Damage,
+}
+
+/// What a scan comes upon.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Scanned {
+    /// A record.
+    Record(ScannedRecord),
+    /// One that cannot be read. The scan goes on; what it reads is not the whole.
+    Damaged(DamagedRecord),
+}
+
+impl Scanned {
+    /// The record, or the damaged one as an error, for those who can do nothing with an incomplete whole.
+    ///
+    /// # Errors
+    ///
+    /// The record is damaged.
+    pub fn readable(self) -> Result<ScannedRecord, DamagedRecord> {
+        match self {
+            Scanned::Record(record) => Ok(record),
+            Scanned::Damaged(damaged) => Err(damaged),
+        }
+    }
+}
+
+/// A scan under way; a stream of records. After an error it ends; a damaged record is no error.
 ///
 /// ```
 /// # use corelith_client::mock::MockNode;
-/// # use corelith_client::{Client, ClientOptions, ContentBuilder, Error};
+/// # use corelith_client::{Client, ClientOptions, ContentBuilder, Error, Scanned};
 /// # let node = MockNode::start();
 /// # let address = node.address().to_string();
 /// # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -87,8 +125,13 @@ pub struct ScannedRecord {
 /// let mut scan = hits.scan();
 /// let mut total = 0;
 /// while let Some(found) = scan.next().await? {
-///     if let Some(corelith_client::ValueRef::Integer(count)) = found.record.get("count") {
-///         total += count;
+///     match found {
+///         Scanned::Record(found) => {
+///             if let Some(corelith_client::ValueRef::Integer(count)) = found.record.get("count") {
+///                 total += count;
+///             }
+///         }
+///         Scanned::Damaged(damaged) => eprintln!("{damaged}"),
 ///     }
 /// }
 /// assert_eq!(total, 12);
@@ -102,7 +145,7 @@ pub struct Scan {
     is_started: bool,
     waiting: VecDeque<Cursor>,
     running: Vec<Fetch>,
-    page: std::vec::IntoIter<ScannedRecord>,
+    page: std::vec::IntoIter<Scanned>,
 }
 
 /// How far the partitions of one shard have been read.
@@ -116,7 +159,7 @@ struct Cursor {
 struct Fetch(Pin<Box<dyn Future<Output = Result<Fetched, Error>> + Send>>);
 
 struct Fetched {
-    records: Vec<ScannedRecord>,
+    found: Vec<Scanned>,
     cursor: Cursor,
 }
 
@@ -132,21 +175,18 @@ impl Scan {
         }
     }
 
-    /// The next record; `None` when all have been read.
+    /// The next record, or one that cannot be read; `None` at the end of all.
     ///
     /// # Errors
     ///
     /// Any [`Error`] but doubt. The scan is over then.
-    pub async fn next(&mut self) -> Result<Option<ScannedRecord>, Error> {
+    pub async fn next(&mut self) -> Result<Option<Scanned>, Error> {
         std::future::poll_fn(|context| self.poll_record(context))
             .await
             .transpose()
     }
 
-    fn poll_record(
-        &mut self,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<ScannedRecord, Error>>> {
+    fn poll_record(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Scanned, Error>>> {
         if !self.is_started {
             self.is_started = true;
             if let Err(error) = self.start() {
@@ -155,8 +195,8 @@ impl Scan {
         }
         loop {
             self.fill();
-            if let Some(record) = self.page.next() {
-                return Poll::Ready(Some(Ok(record)));
+            if let Some(found) = self.page.next() {
+                return Poll::Ready(Some(Ok(found)));
             }
             if self.running.is_empty() {
                 return Poll::Ready(None);
@@ -164,7 +204,7 @@ impl Scan {
             match self.poll_page(context) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(fetched)) => {
-                    self.page = fetched.records.into_iter();
+                    self.page = fetched.found.into_iter();
                     if !fetched.cursor.partitions.is_empty() {
                         self.waiting.push_back(fetched.cursor);
                     }
@@ -230,7 +270,7 @@ impl Scan {
 }
 
 impl futures_util::Stream for Scan {
-    type Item = Result<ScannedRecord, Error>;
+    type Item = Result<Scanned, Error>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.poll_record(context)
@@ -291,29 +331,38 @@ fn read_page(header: &FrameHeader, body: &[u8], cursor: Cursor) -> Result<Fetche
             found,
         });
     };
-    let mut records = Vec::with_capacity(page.len());
+    let mut all = Vec::with_capacity(page.len() + page.damaged_count());
     let mut set: Arc<str> = Arc::from("");
-    for found in page.records() {
-        if *set != *found.set {
-            set = Arc::from(found.set);
+    let mut name = |name: &str| {
+        if *set != *name {
+            set = Arc::from(name);
         }
+        Arc::clone(&set)
+    };
+    for found in page.records() {
         let content = found.content.to_vec();
         let end = content.len();
-        let record = Record::new(found.metadata, content, 0, end)?;
-        records.push(ScannedRecord {
+        all.push(Scanned::Record(ScannedRecord {
             digest: found.digest,
-            set: Arc::clone(&set),
-            record,
-        });
+            set: name(found.set),
+            record: Record::new(found.metadata, content, 0, end)?,
+        }));
+    }
+    for found in page.damaged() {
+        all.push(Scanned::Damaged(DamagedRecord {
+            digest: found.digest,
+            set: name(found.set),
+            damage: found.damage,
+        }));
     }
     let done_count = usize::from(page.partitions_done()).min(cursor.partitions.len());
-    if done_count == 0 && records.is_empty() && page.resume() == cursor.resume {
+    if done_count == 0 && all.is_empty() && page.resume() == cursor.resume {
         return Err(Unreadable::NoProgress);
     }
     let mut partitions = cursor.partitions;
     partitions.drain(..done_count);
     Ok(Fetched {
-        records,
+        found: all,
         cursor: Cursor {
             partitions,
             resume: page.resume().to_vec(),

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::time::SystemTime;
 
-use corelith_index::{Digest, ExpirySeconds, Generation, PartitionId};
+use corelith_index::{Digest, ExpirySeconds, Generation, KnownDigest, PartitionId, ScanPosition};
 use corelith_record::{Content, Update, merge, project, replace};
 use corelith_wire::{
-    BinSelection, DeleteRequest, LastUpdateMs, NamespaceId, PutMode, PutRequest, RecordMetadata,
-    Refusal, ScanPageBuilder, ScanRecord, ScanRequest, Status, TouchRequest, Ttl,
+    BinSelection, Damage, DamagedRecord, DeleteRequest, LastUpdateMs, NamespaceId, PutMode,
+    PutRequest, RecordMetadata, Refusal, ScanPageBuilder, ScanRecord, ScanRequest, Status,
+    TouchRequest, Ttl,
 };
 
 /// All records, by namespace.
@@ -25,6 +26,7 @@ struct Stored {
     metadata: RecordMetadata,
     set: String,
     content: Vec<u8>,
+    damage: Option<Damage>,
 }
 
 type Outcome<T> = Result<T, Refusal<'static>>;
@@ -42,6 +44,7 @@ impl Records {
     ) -> Outcome<(RecordMetadata, Vec<u8>)> {
         let found = self.find(namespace, digest);
         let found = found.ok_or(Refusal::new(Status::NotFound))?;
+        check_damage(found)?;
         Ok((found.metadata, select(&found.content, selection)))
     }
 
@@ -64,6 +67,7 @@ impl Records {
         let mut content = Vec::new();
         let written = match (request.mode, old) {
             (PutMode::Merge | PutMode::UpdateOnly, Some(old)) => {
+                check_damage(old)?;
                 let old = Content::from_stored(&old.content).unwrap_or(Content::empty());
                 merge(&old, &update, &mut content)
             }
@@ -82,6 +86,7 @@ impl Records {
                     metadata,
                     set,
                     content,
+                    damage: None,
                 },
             );
         }
@@ -104,11 +109,20 @@ impl Records {
         let old = self.find(namespace, request.digest);
         let found = old.ok_or(Refusal::new(Status::NotFound))?;
         check_generation(Some(found), request.expected_generation)?;
+        check_damage(found)?;
         let metadata = next(old, request.ttl);
         if let Some(stored) = self.stored.get_mut(&key(namespace, request.digest)) {
             stored.metadata = metadata;
         }
         Ok(metadata)
+    }
+
+    pub(crate) fn damage(&mut self, namespace: &str, digest: Digest, damage: Damage) -> bool {
+        let found = self.stored.get_mut(&key(namespace, digest));
+        found.is_some_and(|stored| {
+            stored.damage = Some(damage);
+            true
+        })
     }
 
     /// One page. The resume token is the digest of the last record on the page before.
@@ -179,17 +193,36 @@ fn add(
     stored: &Stored,
     request: &ScanRequest<'_>,
 ) -> bool {
+    let count_max = if request.records_max == 0 {
+        100
+    } else {
+        request.records_max as usize
+    };
+    if page.len() >= count_max {
+        return false;
+    }
+    if let Some(damage) = stored.damage {
+        let digest = match damage {
+            Damage::Header => {
+                KnownDigest::of_position(digest.partition(), ScanPosition::of(&digest))
+            }
+            Damage::Content | Damage::Device => KnownDigest::of(&digest),
+        };
+        let set = &stored.set;
+        return page
+            .push_damaged(&DamagedRecord {
+                digest,
+                set,
+                damage,
+            })
+            .is_ok();
+    }
     let content = select(&stored.content, &request.selection);
     let length = page.payload_length_bytes() + content.len();
     let length_max = request.payload_length_bytes_max as usize;
     if length_max != 0 && length > length_max && !page.is_empty() {
         return false;
     }
-    let count_max = if request.records_max == 0 {
-        100
-    } else {
-        request.records_max as usize
-    };
     let metadata = stored.metadata;
     let record = ScanRecord {
         digest,
@@ -197,7 +230,7 @@ fn add(
         set: &stored.set,
         content: &content,
     };
-    page.len() < count_max && page.push(&record).is_ok()
+    page.push(&record).is_ok()
 }
 
 /// The name under which a mock knows a namespace of this number: the numbers change with each restart.
@@ -225,6 +258,13 @@ fn select(content: &[u8], selection: &BinSelection<'_>) -> Vec<u8> {
             debug_assert!(projected.is_ok());
             selected
         }
+    }
+}
+
+fn check_damage(found: &Stored) -> Outcome<()> {
+    match found.damage {
+        Some(_) => Err(Refusal::new(Status::Damaged)),
+        None => Ok(()),
     }
 }
 

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use corelith_client::mock::{Fault, MockNode};
 use corelith_client::{
-    Client, ClientOptions, ContentBuilder, Error, PartitionId, ScanBins, ScanOptions, ValueRef,
-    WriteOptions,
+    Client, ClientOptions, ContentBuilder, Damage, Error, Key, KnownDigest, PartitionId, ScanBins,
+    ScanOptions, Scanned, Status, ValueRef, WriteOptions, digest_of,
 };
+use corelith_index::ScanPosition;
 use corelith_wire::MessageKind;
 use futures_util::StreamExt;
 
@@ -34,6 +35,7 @@ async fn numbers(client: &Client, options: ScanOptions) -> Vec<i64> {
     let mut scan = client.namespace("test").scan(options);
     let mut numbers = Vec::new();
     while let Some(found) = scan.next().await.unwrap() {
+        let found = found.readable().unwrap();
         let Some(ValueRef::Integer(number)) = found.record.get("n") else {
             panic!("{found:?}")
         };
@@ -88,7 +90,8 @@ fn only_what_was_asked_for() {
         };
         let mut scan = namespace.scan(options);
         let mut found = 0;
-        while let Some(record) = scan.next().await.unwrap() {
+        while let Some(found_one) = scan.next().await.unwrap() {
+            let record = found_one.readable().unwrap();
             assert!(partitions.contains(&record.digest.partition()));
             found += 1;
         }
@@ -104,6 +107,7 @@ fn only_what_was_asked_for() {
         let mut scan = namespace.scan(keys);
         let mut seen = BTreeSet::new();
         while let Some(found) = scan.next().await.unwrap() {
+            let found = found.readable().unwrap();
             assert_eq!(found.record.content().bins().len(), 0);
             seen.insert((
                 found.set.to_string(),
@@ -117,7 +121,7 @@ fn only_what_was_asked_for() {
             ..ScanOptions::default()
         };
         let mut scan = namespace.scan(bare);
-        let first = scan.next().await.unwrap().unwrap();
+        let first = scan.next().await.unwrap().unwrap().readable().unwrap();
         assert!(first.record.content_bytes().is_empty());
 
         let empty = ScanOptions {
@@ -172,6 +176,59 @@ fn an_error_ends_a_scan() {
 }
 
 #[test]
+fn damaged_records_are_named_and_the_scan_goes_on() {
+    run(async {
+        let node = MockNode::start();
+        let client = filled(&node, patient()).await;
+        let key = |key: i64| digest_of("one", &Key::from(key).as_key_ref().unwrap());
+        let harm = [
+            (7, Damage::Header),
+            (8, Damage::Content),
+            (9, Damage::Device),
+        ];
+        for (number, damage) in harm {
+            assert!(node.damage("test", key(number), damage));
+        }
+        for page_record_count in [1000, 1] {
+            let options = ScanOptions {
+                page_record_count,
+                ..ScanOptions::default()
+            };
+            let mut scan = client.namespace("test").scan(options);
+            let (mut read_count, mut damaged) = (0, Vec::new());
+            while let Some(found) = scan.next().await.unwrap() {
+                match found {
+                    Scanned::Record(_) => read_count += 1,
+                    Scanned::Damaged(record) => damaged.push(record),
+                }
+            }
+            assert_eq!(read_count, 2 * RECORD_COUNT - 3);
+            damaged.sort_by_key(|record| record.damage as u8);
+            let [header, content, device] = &damaged[..] else {
+                panic!("{damaged:?}")
+            };
+            assert_eq!(header.digest.whole(), None);
+            assert_eq!(header.digest.position(), ScanPosition::of(&key(7)));
+            assert_eq!(content.digest, KnownDigest::of(&key(8)));
+            assert_eq!(device.digest, KnownDigest::of(&key(9)));
+            assert!(damaged.iter().all(|record| *record.set == *"one"));
+            let text = content.to_string();
+            assert!(text.contains(&key(8).to_string()), "{text}");
+        }
+        let set = client.namespace("test").set("one");
+        assert_eq!(
+            set.get(8).await.unwrap_err().status(),
+            Some(Status::Damaged)
+        );
+        for number in [7, 8, 9] {
+            assert!(set.delete(number).await.unwrap());
+        }
+        let all = numbers(&client, ScanOptions::default()).await;
+        assert_eq!(all.len() as i64, 2 * RECORD_COUNT - 3);
+    });
+}
+
+#[test]
 fn a_scan_is_a_stream() {
     run(async {
         let node = MockNode::start();
@@ -179,7 +236,7 @@ fn a_scan_is_a_stream() {
         let scan = client.namespace("test").set("two").scan();
         let total = scan
             .fold(0, |total, found| async move {
-                match found.unwrap().record.get("n") {
+                match found.unwrap().readable().unwrap().record.get("n") {
                     Some(ValueRef::Integer(number)) => total + number,
                     other => panic!("{other:?}"),
                 }
