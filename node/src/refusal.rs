@@ -1,8 +1,8 @@
 //! Refusals: what each error of the store says to a client. One place, so that a status means the
 //! same whichever request met it.
 
-use corelith_store::{ReadError, SetError, WriteError};
-use corelith_wire::{Refusal, Status};
+use corelith_store::{ReadError, RecordError, SetError, WriteError};
+use corelith_wire::{Damage, Refusal, Status};
 
 use crate::limits::RETRY_AFTER_MS;
 
@@ -35,6 +35,22 @@ pub(crate) fn of_read(error: &ReadError) -> Refusal<'static> {
         ReadError::Buffer(_) | ReadError::Busy => busy(),
         ReadError::MayBeStale => Refusal::new(Status::MayBeStale),
         ReadError::Address => Refusal::new(Status::Internal),
+    }
+}
+
+/// What the page of a scan says of a record that could not be read.
+pub(crate) fn damage_of(error: &ReadError) -> Damage {
+    match error {
+        ReadError::Damaged(RecordError::ContentChecksum { .. } | RecordError::Length { .. }) => {
+            Damage::Content
+        }
+        ReadError::Damaged(RecordError::HeaderChecksum { .. } | RecordError::Field { .. })
+        | ReadError::Misdirected
+        | ReadError::Address => Damage::Header,
+        // The others pass, and end a page rather than stand on it.
+        ReadError::Device(_) | ReadError::Buffer(_) | ReadError::Busy | ReadError::MayBeStale => {
+            Damage::Device
+        }
     }
 }
 

@@ -1,10 +1,11 @@
-//! Scan: one page of the records of some partitions of one shard, resumed by a token.
+//! Scan: one page of the records of some partitions of one shard, resumed by a token. A record that cannot
+//! be read is named on the page, and the scan goes on behind it.
 //!
 //! The token is the position in the first partition of the list, eight bytes little-endian. It stays
 //! good however the table changes, and across restarts: a position is a function of a digest.
 
 use corelith_index::{PartitionId, ScanPosition, SetId};
-use corelith_store::{Record, Shard};
+use corelith_store::{DamagedRecord, Record, Shard};
 use corelith_wire::{
     Answer, BinSelection, Refusal, ScanPageBuilder, ScanRecord, ScanRequest, Status,
 };
@@ -109,21 +110,32 @@ async fn fill(
         if room == 0 {
             return Ok(false);
         }
-        let step = shard
-            .scan(partition, progress.position, room.min(64))
-            .await
-            .map_err(|error| refusal::of_read(&error))?;
-        for read in step.records {
-            let record = read.map_err(|error| refusal::of_read(&error))?;
-            if set.is_some_and(|set| record.metadata().set != set) {
+        let step = match shard.scan(partition, progress.position, room.min(64)).await {
+            Ok(step) => step,
+            // What was read is not thrown away: who asks for the next page is refused.
+            Err(_) if !page.is_empty() => return Ok(false),
+            Err(error) => return Err(refusal::of_read(&error)),
+        };
+        for met in step.records {
+            let (of_set, here, content_bytes) = match &met {
+                Ok(record) => (
+                    record.metadata().set,
+                    ScanPosition::of(record.digest()),
+                    record.content().len(),
+                ),
+                Err(damaged) => (damaged.set, damaged.digest.position(), 0),
+            };
+            if set.is_some_and(|set| of_set != set) {
                 continue;
             }
-            let here = ScanPosition::of(record.digest());
             let full = page.len() >= records_max
-                || (!page.is_empty()
-                    && page.payload_length_bytes() + record.content().len() > bytes_max);
+                || (!page.is_empty() && page.payload_length_bytes() + content_bytes > bytes_max);
+            let pushed = |page: &mut ScanPageBuilder| match &met {
+                Ok(record) => push(page, shard, record, &scan.selection),
+                Err(damaged) => push_damaged(page, shard, damaged),
+            };
             // Records of one position are never divided between pages unless they do not fit.
-            if full || push(page, shard, &record, &scan.selection).is_err() {
+            if full || pushed(page).is_err() {
                 progress.position = here;
                 return Ok(false);
             }
@@ -154,4 +166,18 @@ fn push(
         content: part.as_deref().unwrap_or(record.content()),
     };
     page.push(&record).map_err(|_| ())
+}
+
+fn push_damaged(
+    page: &mut ScanPageBuilder,
+    shard: &Shard,
+    damaged: &DamagedRecord,
+) -> Result<(), ()> {
+    let set = shard.set_name(damaged.set);
+    let record = corelith_wire::DamagedRecord {
+        digest: damaged.digest,
+        set: &set,
+        damage: refusal::damage_of(&damaged.error),
+    };
+    page.push_damaged(&record).map_err(|_| ())
 }

@@ -42,12 +42,14 @@ mod state;
 
 mod allocation;
 mod committer;
+mod damage;
 mod reader;
 mod recovery;
 mod scan;
 mod seal;
 mod writer;
 
+pub use damage::DamagedRecord;
 pub use error::{OpenError, ReadError, WriteError};
 pub use format::record_header::RecordError;
 pub use layout::DeviceLayout;

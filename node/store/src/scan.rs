@@ -1,4 +1,7 @@
 //! Scans: the records of a partition in a fixed order, from a position on, while it changes.
+//!
+//! A record that cannot be read does not end a scan: it stands in the page by its digest. What only this
+//! moment does not allow (no memory) ends the page before the record, never drops it.
 
 use std::pin::pin;
 
@@ -6,7 +9,8 @@ use corelith_index::{PartitionId, ScanPosition, Scanned};
 use futures_util::stream::{self, StreamExt};
 
 use crate::ReadError;
-use crate::limits::{SCAN_READS_IN_FLIGHT, SCAN_RECORDS_MAX};
+use crate::damage::DamagedRecord;
+use crate::limits::{READ_ATTEMPTS_MAX, SCAN_READS_IN_FLIGHT, SCAN_RECORDS_MAX};
 use crate::record::Record;
 use crate::shard::Shard;
 use crate::state::ShardCore;
@@ -14,8 +18,8 @@ use crate::state::ShardCore;
 /// One step of a scan.
 #[derive(Debug)]
 pub struct ScanPage {
-    /// Records in the order of their positions; an error stands for a record that cannot be read.
-    pub records: Vec<Result<Record, ReadError>>,
+    /// Records in the order of their positions, and those that cannot be read in their places.
+    pub records: Vec<Result<Record, DamagedRecord>>,
     /// Where to go on; `None` at the partition's end.
     pub next: Option<ScanPosition>,
 }
@@ -26,7 +30,8 @@ impl Shard {
     /// of its versions; expired records are left out, so a page may be empty before the end.
     ///
     /// # Errors
-    /// [`ReadError::MayBeStale`]; errors of single records are in the page.
+    /// [`ReadError::MayBeStale`]; [`ReadError::Buffer`] and [`ReadError::Busy`] if not even the first
+    /// record can be read just now. Damage of single records is in the page.
     pub async fn scan(
         &self,
         partition: PartitionId,
@@ -45,48 +50,82 @@ impl Shard {
             .index
             .scan(partition, from, count_max, &mut found);
         let reads = stream::iter(found)
-            .map(|scanned| read_scanned(core, partition, scanned))
+            .map(|scanned| async move {
+                let position = scanned.position;
+                (position, read_scanned(core, partition, scanned).await)
+            })
             .buffered(SCAN_READS_IN_FLIGHT);
         let mut reads = pin!(reads);
         let mut records = Vec::new();
-        while let Some(read) = reads.next().await {
-            if let Some(record) = read.transpose() {
-                records.push(record);
+        while let Some((position, read)) = reads.next().await {
+            match read {
+                Ok(None) => {}
+                Ok(Some(met)) => records.push((position, met)),
+                Err(error) => {
+                    // Keys of one position are not divided between pages.
+                    records.retain(|(earlier, _)| *earlier != position);
+                    if records.is_empty() {
+                        return Err(error);
+                    }
+                    return Ok(page(records, Some(position)));
+                }
             }
         }
-        Ok(ScanPage { records, next })
+        Ok(page(records, next))
     }
 }
 
-/// The record of an entry that a scan met; `None` if it is gone or expired.
+/// What a scan met: a record, or one that cannot be read.
+type Met = Result<Record, DamagedRecord>;
+
+fn page(records: Vec<(ScanPosition, Met)>, next: Option<ScanPosition>) -> ScanPage {
+    ScanPage {
+        records: records.into_iter().map(|(_, met)| met).collect(),
+        next,
+    }
+}
+
+/// The record of an entry that a scan met; `None` if it is gone or expired. An error if it cannot be read
+/// just now, and may be later.
 async fn read_scanned(
     core: &ShardCore,
     partition: PartitionId,
     scanned: Scanned,
-) -> Result<Option<Record>, ReadError> {
-    if core.clock.is_past(scanned.entry.expiry) {
-        return Ok(None);
+) -> Result<Option<Met>, ReadError> {
+    let position = scanned.position;
+    let mut entry = scanned.entry;
+    for _ in 0..READ_ATTEMPTS_MAX {
+        if core.clock.is_past(entry.expiry) {
+            return Ok(None);
+        }
+        let error = match core.read_place(&entry).await {
+            Ok(record) => return Ok(Some(Ok(record))),
+            Err(error) => error,
+        };
+        // The record may have been rewritten and its segment reused while it was read.
+        let mut now = Vec::new();
+        core.state
+            .borrow()
+            .index
+            .scan(partition, position, 1, &mut now);
+        now.retain(|candidate| candidate.position == position);
+        if !now.iter().any(|candidate| candidate.entry == entry) {
+            match now.first() {
+                None => return Ok(None),
+                Some(candidate) => entry = candidate.entry,
+            }
+            continue;
+        }
+        return match error {
+            ReadError::Buffer(_) | ReadError::Busy | ReadError::MayBeStale => Err(error),
+            ReadError::Damaged(_)
+            | ReadError::Misdirected
+            | ReadError::Device(_)
+            | ReadError::Address => {
+                let damaged = core.damaged(partition, (position, &entry), error).await;
+                Ok(Some(Err(damaged)))
+            }
+        };
     }
-    let error = match core.read_place(&scanned.entry).await {
-        Ok(record) => return Ok(Some(record)),
-        Err(error) => error,
-    };
-    // The record may have been rewritten and its segment reused while it was read.
-    let mut now = Vec::new();
-    core.state
-        .borrow()
-        .index
-        .scan(partition, scanned.position, 1, &mut now);
-    let here = |candidate: &&Scanned| candidate.position == scanned.position;
-    if now
-        .iter()
-        .filter(here)
-        .any(|candidate| candidate.entry == scanned.entry)
-    {
-        return Err(error);
-    }
-    match now.iter().find(here) {
-        None => Ok(None),
-        Some(candidate) => core.read_place(&candidate.entry).await.map(Some),
-    }
+    Err(ReadError::Busy)
 }

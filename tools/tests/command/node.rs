@@ -2,10 +2,12 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use corelith_client::{Key, digest_of};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -263,4 +265,44 @@ fn rows_come_back_as_they_were_loaded() {
         assert_eq!(got.json()["bins"], rows[4999]);
         node.kill_and_start_again();
     }
+}
+
+#[test]
+fn a_damaged_record_is_named_and_the_others_are_exported() {
+    let node = Node::start(&["a"]);
+    let rows: String = (0..300)
+        .map(|number| {
+            format!(
+                "{}\n",
+                json!({"id": number, "text": format!("text of {number:04}")})
+            )
+        })
+        .collect();
+    node.write("rows.jsonl", &rows);
+    node.ask(&["load", "rows.jsonl", "--key", "id"])
+        .check_done();
+    assert_eq!(node.ask(&["export"]).json_lines().len(), 300);
+
+    let device = node.folder.path().join("a");
+    let pattern = b"text of 0077";
+    let bytes = std::fs::read(&device).unwrap();
+    let found = bytes
+        .windows(pattern.len())
+        .position(|window| window == pattern);
+    let file = std::fs::File::options().write(true).open(&device).unwrap();
+    file.write_all_at(b"!", u64::try_from(found.unwrap()).unwrap())
+        .unwrap();
+    file.sync_all().unwrap();
+
+    let digest = digest_of("", &Key::from("77").as_key_ref().unwrap());
+    let words = format!("the record {digest} is damaged: its content fails its checksum");
+    for command in ["scan", "export"] {
+        let ended = node.ask(&[command]);
+        ended.check_failed(2, &[&words, "corelith: 1 record is damaged"]);
+        assert_eq!(ended.stdout.lines().count(), 299, "{command}");
+    }
+    node.ask(&["get", "77"]).check_failed(1, &["damaged"]);
+    node.ask(&["put", "77", "text=mended", "--replace"])
+        .check_done();
+    assert_eq!(node.ask(&["export"]).json_lines().len(), 300);
 }

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use corelith_index::{Digest, ExpirySeconds, PartitionId, ScanPosition, SetId};
-use corelith_store::{Change, Needs, Shard};
+use corelith_index::{Digest, ExpirySeconds, KnownDigest, PartitionId, ScanPosition, SetId};
+use corelith_io::{BufferPool, BufferPoolConfig, Fault, PlannedFault};
+use corelith_store::{Change, DamagedRecord, Needs, ReadError, RecordError, Shard};
 
 use crate::harness::{NotMet, Rig, Shape, content, digest};
 
@@ -131,4 +132,147 @@ fn the_next_page_may_come_after_a_restart() {
         (first.records.len(), rest.records.len(), rest.next),
         (20, 30, None)
     );
+}
+
+/// All of the partition in pages of `count_max`: readable keys, and what cannot be read.
+fn scan_damaged(
+    rig: &mut Rig,
+    shard: &Shard,
+    count_max: usize,
+) -> (Vec<Digest>, Vec<DamagedRecord>) {
+    let (mut readable, mut damaged) = (Vec::new(), Vec::new());
+    let mut from = Some(ScanPosition::START);
+    while let Some(position) = from {
+        let page = rig
+            .run(shard.scan(partition(), position, count_max))
+            .unwrap();
+        for met in page.records {
+            match met {
+                Ok(record) => readable.push(*record.digest()),
+                Err(record) => damaged.push(record),
+            }
+        }
+        from = page.next;
+    }
+    readable.sort_unstable();
+    damaged.sort_by_key(|record| record.digest);
+    (readable, damaged)
+}
+
+#[test]
+fn damaged_records_are_named_and_the_scan_goes_on() {
+    let mut rig = Rig::new(1, Shape::default());
+    let mut shard = rig.open_sound();
+    let set = rig.run(shard.set_id("users")).unwrap();
+    let of_set = Change::PutInput {
+        expiry: ExpirySeconds::NEVER,
+        set,
+    };
+    for key in 0..40 {
+        let bytes = content(key, 0, 700);
+        rig.run(shard.write::<NotMet>(&digest(key), Needs::Metadata, &bytes, |_, _| Ok(of_set)))
+            .unwrap();
+    }
+    // A block under the content of one record; the header of another.
+    let (segment, at) = rig.find(&content(4, 0, 700)[..100]);
+    rig.overwrite_segment(segment, (at + 500) / 512 * 512, &[0xee; 512]);
+    let (segment, at) = rig.find(&content(30, 0, 700)[..100]);
+    rig.flip_bit(segment, at - 20);
+    let expected: Vec<Digest> = {
+        let mut whole: Vec<_> = (0..40)
+            .filter(|key| ![4, 30].contains(key))
+            .map(digest)
+            .collect();
+        whole.sort_unstable();
+        whole
+    };
+    let part = KnownDigest::of_position(partition(), ScanPosition::of(&digest(30)));
+    for count_max in [1, 7, 40, 100] {
+        let reads = shard.statistics().counters.damaged_reads;
+        let (readable, damaged) = scan_damaged(&mut rig, &shard, count_max);
+        // The record that shares the block with the rotten content may be lost with it.
+        assert_eq!(
+            shard.statistics().counters.damaged_reads - reads,
+            u64::try_from(damaged.len()).unwrap()
+        );
+        assert_eq!(readable, expected, "{count_max} a page");
+        assert_eq!(damaged.len(), 2, "{damaged:?}");
+        assert!(damaged.iter().all(|record| record.set == set));
+        let find = |digest| damaged.iter().find(|record| record.digest == digest);
+        let content = find(KnownDigest::of(&digest(4))).unwrap();
+        assert!(matches!(
+            content.error,
+            ReadError::Damaged(RecordError::ContentChecksum { .. })
+        ));
+        let header = find(part).unwrap();
+        assert!(matches!(
+            header.error,
+            ReadError::Damaged(RecordError::HeaderChecksum { .. })
+        ));
+        if count_max == 7 {
+            rig.close(shard);
+            shard = rig.open_sound();
+        }
+    }
+    // Both keys can be mended by a put or a delete, and are in no later scan's way.
+    rig.put(&shard, 4, b"mended");
+    rig.delete(&shard, 30);
+    let (readable, damaged) = scan_damaged(&mut rig, &shard, 7);
+    assert_eq!((readable.len(), damaged.len()), (39, 0), "{damaged:?}");
+}
+
+#[test]
+fn what_a_device_does_not_return_is_named_too() {
+    let mut rig = Rig::new(1, Shape::default());
+    let shard = rig.open_sound();
+    for key in 0..3 {
+        rig.put(&shard, key, &content(key, 0, 700));
+    }
+    rig.faults(0).plan(PlannedFault::next(Fault::ReadError));
+    let (readable, damaged) = scan_damaged(&mut rig, &shard, 1);
+    assert_eq!((readable.len(), damaged.len()), (2, 1));
+    assert!(matches!(damaged[0].error, ReadError::Device(_)));
+    assert!(damaged[0].digest.is_whole(), "the header was read alone");
+    assert_eq!(scan_damaged(&mut rig, &shard, 1).0.len(), 3);
+}
+
+#[test]
+fn a_page_ends_where_memory_does_and_drops_no_record() {
+    let mut rig = Rig::new(1, Shape::default());
+    rig.pool = BufferPool::new(BufferPoolConfig {
+        arena_bytes: 0,
+        limit_bytes: 4 << 20,
+    })
+    .unwrap();
+    let shard = rig.open_sound();
+    for key in 0..40 {
+        rig.put(&shard, key, &content(key, 0, 700));
+    }
+    rig.run_until_idle();
+    let mut held = Vec::new();
+    for length in [64 << 10, 4 << 10] {
+        // Room for one more of the larger ones becomes room for small ones.
+        held.pop();
+        held.extend(std::iter::from_fn(|| rig.pool.take(length).ok()));
+    }
+    let none = rig.run(shard.scan(partition(), ScanPosition::START, 40));
+    assert!(matches!(none, Err(ReadError::Buffer(_))), "{none:?}");
+    held.truncate(held.len() - 4);
+    let (mut found, mut pages) = (Vec::new(), 0);
+    let mut from = Some(ScanPosition::START);
+    while let Some(position) = from {
+        let page = rig.run(shard.scan(partition(), position, 40)).unwrap();
+        found.extend(
+            page.records
+                .iter()
+                .map(|met| *met.as_ref().unwrap().digest()),
+        );
+        pages += 1;
+        from = page.next;
+    }
+    assert!(pages > 1, "memory was never short");
+    let mut expected: Vec<_> = (0..40).map(digest).collect();
+    expected.sort_unstable();
+    found.sort_unstable();
+    assert_eq!(found, expected);
 }
