@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use corelith_io::{SeededRandom, SimulatedMachine};
 
+use crate::harm::Harm;
 use crate::oracle::{Oracle, Violation};
 use crate::subject::{Answer, Key, Operation, Subject, ValueId};
 
@@ -18,6 +19,7 @@ pub struct Desk {
     /// The first violation, if there was one.
     pub violation: Rc<RefCell<Option<Box<Violation>>>>,
     machine: SimulatedMachine,
+    harm: Harm,
     value_next: Rc<Cell<u64>>,
 }
 
@@ -31,11 +33,12 @@ struct Taste {
 
 impl Desk {
     /// A desk with an oracle that knows of nothing.
-    pub fn new(machine: &SimulatedMachine) -> Self {
+    pub fn new(machine: &SimulatedMachine, harm: Harm) -> Self {
         Self {
             oracle: Rc::default(),
             violation: Rc::default(),
             machine: machine.clone(),
+            harm,
             value_next: Rc::new(Cell::new(1)),
         }
     }
@@ -46,6 +49,7 @@ impl Desk {
             oracle: Rc::new(RefCell::new(self.oracle.borrow().clone())),
             violation: Rc::default(),
             machine: machine.clone(),
+            harm: self.harm.clone(),
             value_next: Rc::new(Cell::new(self.value_next.get())),
         }
     }
@@ -66,7 +70,10 @@ impl Desk {
         let answer = subject.apply(key, operation).await;
         self.machine
             .note(|| format!("{ticket:?} {key}: {operation}: {answer}"));
-        let verdict = self.oracle.borrow_mut().end(key, ticket, answer.clone());
+        let mut oracle = self.oracle.borrow_mut();
+        oracle.note_harm(self.harm.batches(&self.machine));
+        let verdict = oracle.end(key, ticket, answer.clone());
+        drop(oracle);
         match verdict {
             Ok(()) => Some(answer),
             Err(violation) => {
@@ -74,6 +81,16 @@ impl Desk {
                 None
             }
         }
+    }
+
+    /// Whether the drives have harmed data silently.
+    pub fn is_harmed(&self) -> bool {
+        self.silent_faults() > 0
+    }
+
+    /// How often they have.
+    pub fn silent_faults(&self) -> u64 {
+        self.harm.faults(&self.machine)
     }
 
     fn next_value(&self) -> ValueId {
@@ -101,6 +118,9 @@ pub async fn run_client<S: Subject>(
         let Some(key) = pick(&keys, &mut random) else {
             return;
         };
+        if desk.oracle.borrow().is_untold(key) {
+            continue;
+        }
         let known = generations.get(&key).copied().unwrap_or(1);
         let operation = match choose(taste, known, &desk, &mut random) {
             write if write.is_write() && !desk.oracle.borrow().may_write(key) => Operation::Get,

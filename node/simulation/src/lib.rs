@@ -16,6 +16,8 @@ pub mod executor;
 pub mod oracle;
 
 pub mod client;
+pub mod harm;
+pub mod report;
 pub mod run;
 pub mod scenario;
 pub mod seeds;

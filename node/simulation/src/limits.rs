@@ -29,6 +29,14 @@ pub const OPEN_WRITES_MAX: usize = 8;
 /// oracle has a mistake.
 pub const POSSIBILITIES_MAX: usize = 100_000;
 
+/// Longest batch of the store in the simulated volumes, in bytes: a quarter of a segment, which the longest
+/// value fits.
+pub const BATCH_BYTES_MAX: u64 = 16 * 1024;
+const _: () = assert!(VALUE_BYTES_MAX + 4096 <= BATCH_BYTES_MAX);
+
+/// Operations of a drive before a planned silent fault strikes, at most: some lives of the busiest clients.
+pub const SILENT_FAULT_DELAY_MAX: u64 = 20_000;
+
 /// Clients of one life.
 pub const CLIENTS_MAX: u64 = 8;
 

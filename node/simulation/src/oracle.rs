@@ -10,8 +10,9 @@
 //! - A write answered with a definite error never takes effect.
 //! - Bytes that nobody wrote are always wrong.
 //!
-//! It never talks to a store and draws no random numbers. It is exact but for one thing, which it counts:
-//! see [`Tolerance::stale_distance_max`].
+//! It never talks to a store and draws no random numbers. It is exact but for two things, which it counts:
+//! losses that nothing vouches against, see [`Tolerance::batches_harmed`], and keys of which the store
+//! itself says that it cannot tell, see [`Oracle::lose_track`].
 
 mod possibility;
 #[cfg(test)]
@@ -19,9 +20,10 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
+use std::rc::Rc;
 
 use crate::limits::{KEY_HISTORY_MAX, OPEN_WRITES_MAX};
-use crate::subject::{Answer, Key, Operation, ValueId};
+use crate::subject::{Answer, Key, Operation, Stored, ValueId};
 pub use possibility::Ticket;
 use possibility::{Open, OpenOperations, Possibility, State};
 
@@ -30,10 +32,11 @@ use possibility::{Open, OpenOperations, Possibility, State};
 pub struct Tolerance {
     /// A read may be answered with an error.
     pub unreadable: bool,
-    /// Where a drive may lose writes that it has acknowledged: how many later acknowledgements, of any key,
-    /// a lost write may have had in its life. The store has nothing to notice the loss of its last batches
-    /// by. Counted in [`Totals::stale`]. 0 tolerates none.
-    pub stale_distance_max: u64,
+    /// How many batches drives may have destroyed without saying so. If any, a read may be answered with an
+    /// error; and a write may be lost together with all that vouch for it, if there are few enough. A write
+    /// vouches for all of its log that were acknowledged in its life before it began: the store has
+    /// nothing else to notice the loss of its last batches by. Counted in [`Totals::stale`].
+    pub batches_harmed: u64,
 }
 
 /// What a run has checked. A run in which these are small has proved little.
@@ -57,6 +60,8 @@ pub struct Totals {
     pub unreadable: u64,
     /// Losses of acknowledged writes that were tolerated.
     pub stale: u64,
+    /// Times that the store could not tell what a key holds, and that its loss was accepted.
+    pub untold: u64,
 }
 
 /// An answer that no order of the operations explains.
@@ -82,10 +87,20 @@ pub struct Oracle {
     totals: Totals,
     ticket_next: u64,
     life: u64,
-    /// Writes acknowledged in this life.
-    acknowledgements: u64,
-    /// The same for each life that has ended.
-    acknowledgements_of: Vec<u64>,
+    /// Writes acknowledged in this life, by log, in the order of their answers.
+    spans: BTreeMap<LogNumber, Vec<Span>>,
+    /// How many writes vouch for each of those, for the lives that have ended.
+    vouchers: BTreeMap<(u64, LogNumber), Rc<[u64]>>,
+}
+
+/// Which log of the store holds a key.
+pub type LogNumber = u64;
+
+/// When an acknowledged write began and was answered.
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    began: Ticket,
+    answered: Ticket,
 }
 
 /// What is known of one key.
@@ -101,6 +116,9 @@ struct KeyRecord {
     attempted: BTreeMap<ValueId, usize>,
     /// Values that were read although their writes were never acknowledged.
     surfaced: BTreeSet<ValueId>,
+    log: LogNumber,
+    /// The store has said that it cannot tell, and nothing has been read since.
+    is_untold: bool,
     history: VecDeque<Event>,
 }
 
@@ -108,8 +126,8 @@ struct KeyRecord {
 struct Acknowledged {
     state: State,
     life: u64,
-    /// How many writes of any key had been acknowledged in that life, this one included.
-    number: u64,
+    /// How many writes of its log had been acknowledged in that life before.
+    number: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -117,6 +135,13 @@ enum Event {
     Begin(Ticket, Operation),
     End(Ticket, Answer),
     Restart,
+    LoseTrack,
+}
+
+impl Tolerance {
+    fn excuses_errors(self) -> bool {
+        self.unreadable || self.batches_harmed > 0
+    }
 }
 
 impl Totals {
@@ -131,6 +156,7 @@ impl Totals {
         self.surfaced += other.surfaced;
         self.unreadable += other.unreadable;
         self.stale += other.stale;
+        self.untold += other.untold;
     }
 }
 
@@ -138,6 +164,11 @@ impl Oracle {
     /// What is not held against the store from now on.
     pub fn set_tolerance(&mut self, tolerance: Tolerance) {
         self.tolerance = tolerance;
+    }
+
+    /// Drives may have destroyed so many batches by now.
+    pub fn note_harm(&mut self, batches: u64) {
+        self.tolerance.batches_harmed = batches;
     }
 
     /// What has been checked.
@@ -153,6 +184,26 @@ impl Oracle {
             .get(&key)
             .map_or(0, |record| record.open.values().filter(writes).count());
         open < OPEN_WRITES_MAX
+    }
+
+    /// Which log of the store holds a key; 0 unless told.
+    pub fn set_log(&mut self, key: Key, log: LogNumber) {
+        self.keys.entry(key).or_default().log = log;
+    }
+
+    /// The store has said that part of the key's log is lost, and somebody has accepted it. The next get
+    /// tells what the key holds: any value that was ever written to it, or nothing. Only while nothing is
+    /// under way.
+    pub fn lose_track(&mut self, key: Key) {
+        let record = self.keys.entry(key).or_default();
+        record.remember(Event::LoseTrack);
+        record.is_untold = true;
+        self.totals.untold += 1;
+    }
+
+    /// Whether nobody can say what the key holds. Until a get has told, nothing else may be asked.
+    pub fn is_untold(&self, key: Key) -> bool {
+        self.keys.get(&key).is_some_and(|record| record.is_untold)
     }
 
     /// An operation is about to be given to the store.
@@ -186,6 +237,7 @@ impl Oracle {
             panic!("{key}: an answer to an operation that never began or was cut off");
         };
         record.remember(Event::End(ticket, answer.clone()));
+        let excuses_errors = self.tolerance.excuses_errors();
         let before = std::mem::take(&mut record.possible);
         let open = &mut record.open;
         let after: BTreeSet<Possibility> = match &answer {
@@ -208,7 +260,7 @@ impl Oracle {
                     .map(|way| way.doubt(ticket))
                     .collect()
             }
-            Answer::Unreadable(_) if self.tolerance.unreadable && !operation.is_write() => before
+            Answer::Unreadable(_) if excuses_errors && !operation.is_write() => before
                 .iter()
                 .cloned()
                 .filter_map(|way| way.not_done(ticket))
@@ -223,22 +275,28 @@ impl Oracle {
             }
         };
         record.possible = after;
-        if record.possible.is_empty() {
+        if record.possible.is_empty() || record.is_untold {
             record.possible = before;
-            if !self.tolerates(key, &answer) {
+            if !self.tells(key, &answer) && !self.tolerates(key, &answer) {
                 return Err(self.violation(key, operation, answer));
             }
         }
         self.close(key, ticket);
-        self.count(key, operation, &answer);
+        let span = Span {
+            began: ticket,
+            answered: now,
+        };
+        self.count(key, (operation, span), &answer);
         Ok(())
     }
 
     /// The machine lost power, or the process was killed or stopped. What was under way is settled from
     /// here on: it has happened, or never will.
     pub fn restart(&mut self) {
-        self.acknowledgements_of
-            .push(std::mem::take(&mut self.acknowledgements));
+        for (log, spans) in std::mem::take(&mut self.spans) {
+            self.vouchers
+                .insert((self.life, log), vouchers(&spans).into());
+        }
         self.life += 1;
         for record in self.keys.values_mut() {
             record.remember(Event::Restart);
@@ -260,12 +318,15 @@ impl Oracle {
         }
         for key in found {
             let may = |record: &KeyRecord| record.possible.iter().any(|way| way.state().is_some());
-            if !self.keys.get(key).is_some_and(may) {
+            if !self.is_untold(*key) && !self.keys.get(key).is_some_and(may) {
                 return Err(format!("a scan returned {key}, which cannot be there"));
             }
         }
         for (key, record) in &self.keys {
-            if !found.contains(key) && record.possible.iter().all(|way| way.state().is_some()) {
+            if !found.contains(key)
+                && !record.is_untold
+                && record.possible.iter().all(|way| way.state().is_some())
+            {
                 return Err(format!("a scan did not return {key}, which must be there"));
             }
         }
@@ -287,7 +348,7 @@ impl Oracle {
         });
     }
 
-    fn count(&mut self, key: Key, operation: Operation, answer: &Answer) {
+    fn count(&mut self, key: Key, (operation, span): (Operation, Span), answer: &Answer) {
         let totals = &mut self.totals;
         match answer {
             Answer::Found(_) | Answer::Seen(_) => totals.reads += 1,
@@ -302,7 +363,7 @@ impl Oracle {
             (
                 Operation::Put(value) | Operation::Create(value) | Operation::PutIf { value, .. },
                 Answer::Written(generation),
-            ) => Some(crate::subject::Stored {
+            ) => Some(Stored {
                 value,
                 generation: *generation,
             }),
@@ -315,14 +376,18 @@ impl Oracle {
                 {
                     totals.surfaced += 1;
                 }
+                // A read in the same life proves nothing of what the next start finds.
+                let known = record.acknowledged.iter();
+                let earlier = known.take_while(|known| known.life < self.life).count();
                 let confirmed = position.map_or(0, |position| position + 1);
-                record.confirmed_count = record.confirmed_count.max(confirmed);
+                record.confirmed_count = record.confirmed_count.max(confirmed.min(earlier));
                 return;
             }
             _ => return,
         };
-        self.acknowledgements += 1;
-        let (life, number) = (self.life, self.acknowledgements);
+        let spans = self.spans.entry(record.log).or_default();
+        let (life, number) = (self.life, spans.len());
+        spans.push(span);
         record.acknowledged.push(Acknowledged {
             state,
             life,
@@ -349,26 +414,49 @@ impl Oracle {
             },
         };
         let lost = record.acknowledged.get(kept..).unwrap_or_default();
+        let (harmed, log) = (self.tolerance.batches_harmed, record.log);
         let excused = |lost: &Acknowledged| {
-            let last = usize::try_from(lost.life)
-                .ok()
-                .and_then(|life| self.acknowledgements_of.get(life));
-            last.is_some_and(|last| last - lost.number < self.tolerance.stale_distance_max)
+            let vouchers = self.vouchers.get(&(lost.life, log));
+            let count = vouchers.and_then(|vouchers| vouchers.get(lost.number));
+            // One of the batches is the lost write's own.
+            count.is_some_and(|count| *count < harmed)
         };
         if lost.is_empty() || kept < record.confirmed_count || !lost.iter().all(excused) {
             return false;
         }
         record.acknowledged.truncate(kept);
-        let mut settled = Possibility::settled(*state);
-        for (ticket, open) in &record.open {
-            settled = settled.begin(*ticket, open.operation);
-            if open.doubted.is_some() {
-                settled = settled.doubt(*ticket);
-            }
-        }
-        record.possible = BTreeSet::from([settled]);
+        record.settle(*state);
         self.totals.stale += 1;
         true
+    }
+
+    /// Whether this is the first news of a key that nobody could tell.
+    fn tells(&mut self, key: Key, answer: &Answer) -> bool {
+        let Some(record) = self.keys.get_mut(&key).filter(|record| record.is_untold) else {
+            return false;
+        };
+        match answer {
+            Answer::Found(state) => {
+                let is_known = |stored: Stored| record.attempted.contains_key(&stored.value);
+                if !state.is_none_or(is_known) {
+                    return false;
+                }
+                record.is_untold = false;
+                record.acknowledged.clear();
+                record.confirmed_count = 0;
+                record.attempted.values_mut().for_each(|kept| *kept = 0);
+                record.settle(*state);
+                true
+            }
+            Answer::Unreadable(_) => self.tolerance.excuses_errors(),
+            Answer::Seen(_)
+            | Answer::Written(_)
+            | Answer::Deleted(_)
+            | Answer::Refused
+            | Answer::NotDone(_)
+            | Answer::InDoubt
+            | Answer::Mangled(_) => false,
+        }
     }
 
     fn violation(&self, key: Key, operation: Operation, answer: Answer) -> Box<Violation> {
@@ -394,12 +482,26 @@ impl Default for KeyRecord {
             confirmed_count: 0,
             attempted: BTreeMap::new(),
             surfaced: BTreeSet::new(),
+            log: 0,
+            is_untold: false,
             history: VecDeque::new(),
         }
     }
 }
 
 impl KeyRecord {
+    /// The key holds this and nothing else, whatever else is under way.
+    fn settle(&mut self, state: State) {
+        let mut settled = Possibility::settled(state);
+        for (ticket, open) in &self.open {
+            settled = settled.begin(*ticket, open.operation);
+            if open.doubted.is_some() {
+                settled = settled.doubt(*ticket);
+            }
+        }
+        self.possible = BTreeSet::from([settled]);
+    }
+
     fn remember(&mut self, event: Event) {
         if self.history.len() == KEY_HISTORY_MAX {
             self.history.pop_front();
@@ -408,12 +510,28 @@ impl KeyRecord {
     }
 }
 
+/// How many writes of a log vouch for each, one on top of the other: the first that began when it was
+/// answered, the first that began when that one was, and so on. No two of them can share a batch.
+fn vouchers(spans: &[Span]) -> Vec<u64> {
+    let mut counts = vec![0; spans.len()];
+    for (number, span) in spans.iter().enumerate().rev() {
+        let mut later = (number + 1..).zip(spans.iter().skip(number + 1));
+        let next = later.find(|(_, other)| other.began > span.answered);
+        let beyond = next.and_then(|(next, _)| counts.get(next).copied());
+        if let (Some(beyond), Some(count)) = (beyond, counts.get_mut(number)) {
+            *count = beyond + 1;
+        }
+    }
+    counts
+}
+
 impl fmt::Display for Event {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Begin(ticket, operation) => write!(formatter, "[{}] {operation}", ticket.0),
             Self::End(ticket, answer) => write!(formatter, "[{}] answered: {answer}", ticket.0),
             Self::Restart => write!(formatter, "==== restart"),
+            Self::LoseTrack => write!(formatter, "a loss of unknown extent was accepted"),
         }
     }
 }

@@ -14,37 +14,12 @@ use corelith_io::{
 
 use crate::client::{Desk, run_client, verify};
 use crate::executor::{Executor, Handle, Stop, TaskKind};
+use crate::harm::Harm;
 use crate::limits::{FAILED_STARTS_MAX, MOMENTS_MAX, POOL_ARENA_BYTES};
-use crate::oracle::{Tolerance, Totals, Violation};
+use crate::oracle::{Tolerance, Violation};
+pub use crate::report::Report;
 use crate::scenario::{Profile, Scenario};
-use crate::subject::{Process, Subject};
-
-/// How many later acknowledgements excuse the loss of a write on drives that lose writes silently: more
-/// than eight batches in flight, four queued and one open can hold of eight clients' writes.
-const STALE_DISTANCE_MAX: u64 = 128;
-
-/// What a run has gone through.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Report {
-    /// Power cuts, those of forks included.
-    pub power_cuts: u64,
-    /// Of those, in the middle of a start.
-    pub cuts_in_start: u64,
-    /// Of those, in forks.
-    pub cuts_in_forks: u64,
-    /// Kills.
-    pub kills: u64,
-    /// Clean stops.
-    pub stops: u64,
-    /// Starts that failed because of a fault.
-    pub failed_starts: u64,
-    /// Polls and machine steps, without those of forks.
-    pub moments: u64,
-    /// What the oracle has checked, without forks.
-    pub totals: Totals,
-    /// A sum over everything that the machine did.
-    pub fingerprint: u64,
-}
+use crate::subject::{Process, Subject, Trust};
 
 /// What went wrong.
 #[derive(Clone, Debug)]
@@ -108,6 +83,8 @@ struct Run<'a> {
     report: Report,
     life: u64,
     failed_starts_in_row: u32,
+    /// The store has said that it may have lost something: the next start accepts that.
+    accepts_loss: bool,
 }
 
 thread_local! {
@@ -135,6 +112,7 @@ pub fn run<S: Subject>(scenario: &Scenario, logging: Logging) -> Result<Report, 
     })?;
     run.report.totals = run.world.desk.oracle.borrow().totals();
     run.report.fingerprint = run.world.machine.fingerprint();
+    run.report.silent_faults = run.world.desk.silent_faults();
     Ok(run.report)
 }
 
@@ -156,7 +134,7 @@ impl<'a> Run<'a> {
             .drives
             .iter()
             .map(|config| machine.add_drive(config.clone()));
-        let drives = drives.collect();
+        let drives: Vec<DriveId> = drives.collect();
         let config = BufferPoolConfig {
             arena_bytes: POOL_ARENA_BYTES,
             ..BufferPoolConfig::default()
@@ -165,7 +143,7 @@ impl<'a> Run<'a> {
             Ok(pool) => pool,
             Err(error) => panic!("no memory for a simulated process: {error}"),
         };
-        let desk = Desk::new(&machine);
+        let desk = Desk::new(&machine, Harm::new(scenario, &drives));
         Self {
             scenario,
             world: World {
@@ -178,6 +156,7 @@ impl<'a> Run<'a> {
             report: Report::default(),
             life: 0,
             failed_starts_in_row: 0,
+            accepts_loss: false,
         }
     }
 
@@ -195,7 +174,7 @@ impl<'a> Run<'a> {
         let formatted = executor.spawn(
             TaskKind::Foreground,
             "format",
-            S::format(self.world.process()),
+            S::format(self.world.process(false)),
         );
         self.finish(&mut executor, "format")?;
         for drive in &self.world.drives {
@@ -203,6 +182,10 @@ impl<'a> Run<'a> {
                 .machine
                 .faults(*drive)
                 .set_honesty(self.scenario.honesty());
+        }
+        for (drive, fault) in &self.scenario.silent_faults {
+            let drive = self.world.drives.get(*drive);
+            drive.inspect(|drive| self.world.machine.faults(**drive).plan(fault.clone()));
         }
         match formatted.take() {
             Some(Err(reason)) => Err(FailureKind::Start(reason)),
@@ -254,7 +237,7 @@ impl<'a> Run<'a> {
         } else {
             MOMENTS_MAX
         };
-        let process = self.world.process();
+        let process = self.world.process(self.accepts_loss);
         let started = executor.spawn(TaskKind::Foreground, "start", S::open(process));
         match executor.run(budget) {
             Stop::Exhausted if cut_in_start => {
@@ -267,7 +250,7 @@ impl<'a> Run<'a> {
         }
         let subject: S = match started.take() {
             Some(Ok(subject)) => subject,
-            Some(Err(reason)) if !faulty_start && self.scenario.profile != Profile::Media => {
+            Some(Err(reason)) if !faulty_start && !self.world.desk.is_harmed() => {
                 return Err(FailureKind::Start(reason));
             }
             Some(Err(_)) | None => {
@@ -277,6 +260,9 @@ impl<'a> Run<'a> {
             }
         };
         self.failed_starts_in_row = 0;
+        let is_stale = self.note_trust(&subject);
+        self.report.stale_starts += u64::from(is_stale);
+        self.accepts_loss = is_stale;
         executor.spawn(TaskKind::Background, "background", subject.background());
         let reads_fail = faulty_start && self.random.coin();
         if !reads_fail {
@@ -369,15 +355,17 @@ impl<'a> Run<'a> {
 
     fn look_at_fork<S: Subject>(&mut self) -> Result<(), FailureKind> {
         let mut executor = self.executor();
-        let process = self.world.process();
+        let process = self.world.process(false);
         let started = executor.spawn(TaskKind::Foreground, "start of a fork", S::open(process));
         self.finish(&mut executor, "start of a fork")?;
         let subject: S = match started.take() {
             Some(Ok(subject)) => subject,
-            Some(Err(_)) if self.scenario.profile == Profile::Media => return Ok(()),
+            Some(Err(_)) if self.world.desk.is_harmed() => return Ok(()),
             Some(Err(reason)) => return Err(FailureKind::Start(reason)),
             None => return Ok(()),
         };
+        self.note_trust(&subject);
+        self.tolerate(false);
         executor.spawn(TaskKind::Background, "background", subject.background());
         let keys = self.scenario.keys.clone();
         let check = verify(subject, self.world.desk.clone(), keys, self.stream());
@@ -438,16 +426,29 @@ impl<'a> Run<'a> {
     }
 
     fn tolerate(&self, faulty: bool) {
-        let media = self.scenario.profile == Profile::Media;
-        let fails = self.scenario.profile == Profile::Errors && faulty;
-        self.world
-            .desk
-            .oracle
-            .borrow_mut()
-            .set_tolerance(Tolerance {
-                unreadable: media || fails,
-                stale_distance_max: if media { STALE_DISTANCE_MAX } else { 0 },
-            });
+        let fails = self.scenario.fault_rates.read_error_per_million > 0 && faulty;
+        let mut oracle = self.world.desk.oracle.borrow_mut();
+        oracle.set_tolerance(Tolerance {
+            unreadable: fails,
+            // What drives do silently is noted when it has happened.
+            batches_harmed: 0,
+        });
+    }
+
+    /// Tells the oracle what the store says of itself. True if it says that it may have lost something,
+    /// and nobody has accepted that.
+    fn note_trust<S: Subject>(&self, subject: &S) -> bool {
+        let mut oracle = self.world.desk.oracle.borrow_mut();
+        let mut is_stale = false;
+        for key in &self.scenario.keys {
+            oracle.set_log(*key, subject.log_of(*key));
+            match subject.trust(*key) {
+                Trust::Sure => {}
+                Trust::MayBeStale => is_stale = true,
+                Trust::LossAccepted => oracle.lose_track(*key),
+            }
+        }
+        is_stale
     }
 
     fn executor(&mut self) -> Executor {
@@ -462,8 +463,9 @@ impl<'a> Run<'a> {
 
 impl World {
     /// What a process that starts now has.
-    fn process(&self) -> Process {
+    fn process(&self, accepts_loss: bool) -> Process {
         Process {
+            accepts_loss,
             devices: self
                 .drives
                 .iter()
@@ -472,65 +474,6 @@ impl World {
             pool: self.pool.clone(),
             clock: self.machine.clock(),
         }
-    }
-}
-
-impl Report {
-    /// Adds another run's figures. Fingerprints are combined.
-    pub fn add(&mut self, other: &Self) {
-        self.power_cuts += other.power_cuts;
-        self.cuts_in_start += other.cuts_in_start;
-        self.cuts_in_forks += other.cuts_in_forks;
-        self.kills += other.kills;
-        self.stops += other.stops;
-        self.failed_starts += other.failed_starts;
-        self.moments += other.moments;
-        self.totals.add(&other.totals);
-        self.fingerprint = self.fingerprint.rotate_left(1) ^ other.fingerprint;
-    }
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            power_cuts,
-            cuts_in_start,
-            cuts_in_forks,
-            kills,
-            stops,
-            ..
-        } = self;
-        let Totals {
-            reads,
-            writes,
-            refused,
-            not_done,
-            in_doubt,
-            ..
-        } = self.totals;
-        let Totals {
-            cut_off,
-            surfaced,
-            unreadable,
-            stale,
-            ..
-        } = self.totals;
-        writeln!(
-            formatter,
-            "{power_cuts} power cuts ({cuts_in_start} during a start, {cuts_in_forks} in forks), \
-             {kills} kills, {stops} clean stops, {} failed starts, {} moments",
-            self.failed_starts, self.moments
-        )?;
-        writeln!(
-            formatter,
-            "{writes} writes acknowledged, {reads} reads, {refused} refused, {not_done} not done, \
-             {in_doubt} in doubt, {cut_off} cut off, {surfaced} of those surfaced"
-        )?;
-        write!(
-            formatter,
-            "{unreadable} reads answered with an error, {stale} tolerated losses; fingerprint {:016x}",
-            self.fingerprint
-        )
     }
 }
 

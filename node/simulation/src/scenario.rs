@@ -1,9 +1,11 @@
 //! What a seed stands for: drives, volume, clients, faults. Everything about a run that is not decided while
 //! it runs. Pure.
 
-use corelith_io::{DriveConfig, Durability, FaultRates, Honesty, SeededRandom};
+use corelith_io::{
+    DriveConfig, Durability, Fault, FaultRates, Honesty, PlannedFault, SeededRandom,
+};
 
-use crate::limits::CLIENTS_MAX;
+use crate::limits::{CLIENTS_MAX, SILENT_FAULT_DELAY_MAX};
 use crate::subject::Key;
 
 /// Streams of a run's own choices, above those of the machine.
@@ -48,9 +50,9 @@ pub struct Scenario {
     pub forks_max: u64,
     /// What goes wrong by itself while faults are on. None of it harms data silently.
     pub fault_rates: FaultRates,
-    /// How often data are harmed silently. With many such faults no store can keep every copy of what tells
-    /// it of a loss; with a few it must.
-    pub silent_faults_max: u64,
+    /// Which drive, by its number, harms data silently and how. With many such faults no store can keep
+    /// every copy of what tells it of a loss; with a few it must.
+    pub silent_faults: Vec<(usize, PlannedFault)>,
 }
 
 /// How a wish for a profile is written.
@@ -125,6 +127,15 @@ impl std::fmt::Display for UnknownProfile {
 impl std::error::Error for UnknownProfile {}
 
 impl Scenario {
+    /// The faults by which a drive harms data without saying so.
+    pub const SILENT_FAULTS: [Fault; 5] = [
+        Fault::BitRot,
+        Fault::ReadMisdirected,
+        Fault::WriteLost,
+        Fault::WriteTorn,
+        Fault::WriteMisdirected,
+    ];
+
     /// The run that a seed stands for.
     pub fn new(seed: u64, profile: Profile, cuts: u64) -> Self {
         let random = &mut SeededRandom::new(seed, SCENARIO_STREAM);
@@ -168,9 +179,9 @@ impl Scenario {
             operations_max: [5, 40, 200][usize::try_from(random.below(3)).unwrap_or(0)],
             forks_max: random.below(4),
             fault_rates: profile.fault_rates(random),
-            silent_faults_max: match profile {
-                Profile::Media => random.between(1, 3),
-                Profile::Honest | Profile::Errors | Profile::Forgetful => 0,
+            silent_faults: match profile {
+                Profile::Media => silent_faults(drive_count, random),
+                Profile::Honest | Profile::Errors | Profile::Forgetful => Vec::new(),
             },
         }
     }
@@ -181,6 +192,13 @@ impl Scenario {
             Profile::Forgetful => Honesty::Forgetful,
             Profile::Honest | Profile::Errors | Profile::Media => Honesty::Honest,
         }
+    }
+
+    /// The shortest batch, in bytes.
+    pub fn write_unit_bytes(&self) -> u64 {
+        let drives = self.drives.iter();
+        let units = drives.map(|drive| drive.logical_block_bytes.max(drive.physical_block_bytes));
+        units.max().unwrap_or(512).into()
     }
 
     /// An independent stream of choices of this run.
@@ -199,6 +217,23 @@ impl Scenario {
         let profile = profile.name();
         format!("corelith-simulation --profile {profile} --seed {seed} --cuts {cuts}")
     }
+}
+
+/// One to three faults, each after its own number of operations: soon, or in a later life.
+fn silent_faults(drive_count: u64, random: &mut SeededRandom) -> Vec<(usize, PlannedFault)> {
+    let position = |below, random: &mut SeededRandom| usize::try_from(random.below(below));
+    let mut faults = Vec::new();
+    for _ in 0..random.between(1, 3) {
+        let kinds = Scenario::SILENT_FAULTS;
+        let drive = position(drive_count, random).unwrap_or(0);
+        let kind = position(5, random).unwrap_or(0);
+        let delay_max = [30, 300, 3_000, SILENT_FAULT_DELAY_MAX];
+        let delay = delay_max[position(4, random).unwrap_or(0)];
+        let fault = kinds.get(kind).copied().unwrap_or(Fault::BitRot);
+        let after = random.below(delay);
+        faults.push((drive, PlannedFault::next(fault).after(after)));
+    }
+    faults
 }
 
 #[cfg(test)]
@@ -222,7 +257,7 @@ mod tests {
             let scenarios: Vec<_> = (0..20)
                 .map(|seed| Scenario::new(seed, profile, 1))
                 .collect();
-            let silent = scenarios.iter().any(|run| run.silent_faults_max > 0);
+            let silent = scenarios.iter().any(|run| !run.silent_faults.is_empty());
             assert_eq!(silent, profile == Profile::Media);
             let open = scenarios
                 .iter()

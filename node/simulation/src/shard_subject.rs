@@ -4,7 +4,7 @@ use corelith_index::{Digest, ExpirySeconds, PartitionId, ScanPosition, SetId};
 use corelith_store::volume::{FormatOptions, format_volume, open_volume};
 use corelith_store::{Change, Current, Needs, ReadError, Record, Shard, ShardOptions, WriteError};
 
-use crate::subject::{Answer, Key, Operation, Process, Stored, Subject, ValueId};
+use crate::subject::{Answer, Key, Operation, Process, Stored, Subject, Trust, ValueId};
 use crate::value::{decode, encode};
 
 /// Bytes of DRAM that a shard's index may take: never the bound here.
@@ -58,6 +58,7 @@ impl Subject for ShardSubject {
             devices,
             pool,
             clock,
+            accepts_loss,
         } = process;
         let (volume, positions) = open_volume(&devices, &pool)
             .await
@@ -72,7 +73,7 @@ impl Subject for ShardSubject {
             let options = ShardOptions {
                 shard,
                 index_memory_bytes: INDEX_MEMORY_BYTES,
-                accept_stale: false,
+                accept_stale: accepts_loss,
             };
             let opened = Shard::open(&volume, &devices, (&pool, &clock), &options).await;
             shards.push(opened.map_err(|error| error.to_string())?);
@@ -129,6 +130,19 @@ impl Subject for ShardSubject {
                 put(shard, key, value, move |found| found == Some(generation)).await
             }
             Operation::Delete => delete(shard, key).await,
+        }
+    }
+
+    fn log_of(&self, key: Key) -> u64 {
+        let shard = self.shard_of(&digest(key));
+        shard.map_or(0, |shard| shard.number().into())
+    }
+
+    fn trust(&self, key: Key) -> Trust {
+        match self.shard_of(&digest(key)) {
+            Some(shard) if shard.may_be_stale() => Trust::MayBeStale,
+            Some(shard) if shard.report().may_be_stale() => Trust::LossAccepted,
+            Some(_) | None => Trust::Sure,
         }
     }
 

@@ -23,6 +23,20 @@ pub struct Process {
     pub pool: BufferPool,
     /// The machine's clock.
     pub clock: Clock,
+    /// Whether an operator has accepted that the store may have lost something.
+    pub accepts_loss: bool,
+}
+
+/// What a store says of a key since its start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// It knows what the key holds, or that it cannot be read.
+    Sure,
+    /// Something was lost, perhaps of this key: it is not answered.
+    MayBeStale,
+    /// Something was lost, perhaps of this key, and it is answered all the same because an operator has
+    /// accepted that.
+    LossAccepted,
 }
 
 /// What a client asks.
@@ -92,6 +106,16 @@ pub trait Subject: Clone + 'static {
 
     /// Does one operation on one key. A value is encoded by [`crate::value::encode`].
     fn apply(&self, key: Key, operation: Operation) -> impl Future<Output = Answer>;
+
+    /// Which of its logs holds a key. What it makes durable in one log says nothing of another.
+    fn log_of(&self, _: Key) -> u64 {
+        0
+    }
+
+    /// What it says of a key since its start.
+    fn trust(&self, _: Key) -> Trust {
+        Trust::Sure
+    }
 
     /// All keys that have a record, in any order, or `None` if that cannot be told just now. A record of
     /// no known key is an error.

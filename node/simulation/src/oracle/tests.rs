@@ -336,50 +336,76 @@ fn scans_are_compared_with_what_must_and_may_be_there() {
     );
 }
 
-/// A life in which the last of `later + 1` acknowledged writes of key 1 is the one that gets lost.
-fn lossy(stale_distance_max: u64, later: u64) -> Tale {
+/// A life in which a write of key 1 is the one that gets lost, with `later` writes after it: of key 2, one
+/// after the other, unless they are `concurrent`.
+fn lossy(batches_harmed: u64, later: u64, concurrent: bool) -> Tale {
     let mut tale = Tale::default();
-    tale.oracle.set_tolerance(Tolerance {
-        unreadable: true,
-        stale_distance_max,
-    });
+    tale.oracle.note_harm(batches_harmed);
     assert!(tale.tell(put(1), Answer::Written(1)));
     tale.oracle.restart();
     assert!(tale.tell(Operation::Get, stored(1, 1)));
+    let begin = |tale: &mut Tale| {
+        let values = (0..later).map(|number| put(100 + number));
+        values
+            .map(|value| tale.oracle.begin(Key(2), value))
+            .collect::<Vec<_>>()
+    };
+    let early = if concurrent {
+        begin(&mut tale)
+    } else {
+        Vec::new()
+    };
     assert!(tale.tell(put(2), Answer::Written(2)));
-    for value in 0..later {
-        let ticket = tale.oracle.begin(Key(2), put(100 + value));
-        let generation = u16::try_from(value + 1).unwrap();
-        tale.oracle
-            .end(Key(2), ticket, Answer::Written(generation))
-            .unwrap();
+    for number in 0..later {
+        let ticket = match early.get(usize::try_from(number).unwrap()) {
+            Some(ticket) => *ticket,
+            None => tale.oracle.begin(Key(2), put(100 + number)),
+        };
+        let answer = Answer::Written(u16::try_from(number + 1).unwrap());
+        tale.oracle.end(Key(2), ticket, answer).unwrap();
     }
     tale
 }
 
 #[test]
-fn a_tolerated_loss_is_counted_and_only_of_the_last_writes_before_a_restart() {
-    let mut tale = lossy(4, 3);
-    assert!(
-        !tale.may_read(stored(1, 1)),
-        "never in the life that acknowledged it"
-    );
+fn a_tolerated_loss_is_counted_and_only_where_nothing_that_is_left_vouches() {
+    for (harmed, later) in [(1, 0), (4, 3)] {
+        let mut tale = lossy(harmed, later, false);
+        assert!(
+            !tale.may_read(stored(1, 1)),
+            "never in the life that acknowledged it"
+        );
+        assert!(tale.tell(Operation::Get, stored(2, 2)));
+        tale.oracle.restart();
+        assert!(tale.tell(Operation::Get, stored(1, 1)));
+        assert_eq!(tale.oracle.totals().stale, 1);
+        assert!(tale.may_read_only(&stored(1, 1)), "and then it stays lost");
+        assert!(
+            !tale.may_read(NOTHING),
+            "what an earlier life has confirmed is never lost"
+        );
+        assert!(!tale.may_read(stored(9, 1)), "nobody wrote that");
+    }
+    // What was under way when it was acknowledged may be in older batches.
+    let mut tale = lossy(1, 3, true);
     tale.oracle.restart();
-    assert!(tale.tell(Operation::Get, stored(1, 1)));
-    assert_eq!(tale.oracle.totals().stale, 1);
-    assert!(tale.may_read_only(&stored(1, 1)), "and then it stays lost");
-    assert!(
-        !tale.may_read(NOTHING),
-        "what an earlier life has confirmed is never lost"
-    );
-
-    let mut tale = lossy(4, 4);
+    assert!(tale.may_read(stored(1, 1)));
+    for (harmed, later) in [(0, 0), (1, 1), (4, 4)] {
+        let mut tale = lossy(harmed, later, false);
+        tale.oracle.restart();
+        assert!(!tale.may_read(stored(1, 1)), "one that vouches is left");
+    }
+    // Another log vouches for nothing.
+    let mut tale = lossy(1, 0, false);
+    tale.oracle.set_log(Key(2), 1);
+    for generation in 1..9 {
+        let ticket = tale.oracle.begin(Key(2), put(100 + u64::from(generation)));
+        let answer = Answer::Written(generation);
+        tale.oracle.end(Key(2), ticket, answer).unwrap();
+    }
     tale.oracle.restart();
-    assert!(!tale.may_read(stored(1, 1)), "too many came after it");
-    let mut tale = lossy(0, 0);
-    tale.oracle.restart();
-    assert!(!tale.may_read(stored(1, 1)));
-    let mut tale = lossy(4, 0);
+    assert!(tale.may_read(stored(1, 1)));
+    let mut tale = lossy(1, 0, false);
     tale.oracle.restart();
     assert!(tale.tell(Operation::Get, stored(2, 2)));
     tale.oracle.restart();
@@ -387,7 +413,33 @@ fn a_tolerated_loss_is_counted_and_only_of_the_last_writes_before_a_restart() {
         !tale.may_read(stored(1, 1)),
         "it was confirmed after the restart"
     );
-    assert!(!tale.may_read(stored(9, 1)), "nobody wrote that");
+}
+
+#[test]
+fn an_accepted_loss_lets_a_key_hold_anything_that_was_ever_written_to_it() {
+    let mut tale = Tale::default();
+    tale.oracle.note_harm(1);
+    assert!(tale.tell(put(1), Answer::Written(1)));
+    assert!(tale.tell(put(2), Answer::Written(2)));
+    let ticket = tale.oracle.begin(Key(2), put(3));
+    tale.oracle.end(Key(2), ticket, Answer::Written(1)).unwrap();
+    tale.oracle.restart();
+    tale.oracle.lose_track(KEY);
+    assert!(tale.tell(Operation::Get, Answer::Unreadable("damaged".into())));
+    assert!(tale.oracle.is_untold(KEY));
+    assert_eq!(tale.oracle.check_keys(&[Key(2)]), Ok(()));
+    assert_eq!(tale.oracle.check_keys(&[Key(1), Key(2)]), Ok(()));
+    for answer in [NOTHING, stored(1, 1), stored(2, 2)] {
+        let mut told = Tale {
+            oracle: tale.oracle.clone(),
+        };
+        assert!(told.tell(Operation::Get, answer.clone()));
+        assert!(told.may_read_only(&answer), "and from then on it is told");
+        assert!(!told.oracle.is_untold(KEY));
+    }
+    assert!(!tale.may_read(stored(3, 1)), "a value of another key");
+    assert!(!tale.may_read(Answer::Mangled("noise".into())));
+    assert_eq!(tale.oracle.totals().untold, 1);
 }
 
 #[test]
@@ -395,7 +447,7 @@ fn a_tolerated_error_says_nothing() {
     let mut tale = Tale::default();
     tale.oracle.set_tolerance(Tolerance {
         unreadable: true,
-        stale_distance_max: 0,
+        batches_harmed: 0,
     });
     assert!(tale.tell(put(1), Answer::Written(1)));
     assert!(tale.tell(Operation::Get, Answer::Unreadable("medium".into())));
