@@ -85,6 +85,7 @@ impl LocalTasks {
         let mut context = Context::from_waker(&waker);
         let clock = Clock::real();
         let mut work_ns = clock.monotonic_ns();
+        let mut spins = false;
         ready.set(MAIN);
         loop {
             let mut busy = false;
@@ -101,9 +102,10 @@ impl LocalTasks {
             if let Some(output) = output {
                 return Ok(output);
             }
-            busy |= ring.turn(Enter::IfNeeded)? > 0;
+            busy |= ring.turn(Enter::of_turn(spins))? > 0;
             let now_ns = clock.monotonic_ns();
-            if busy || ready.is_set() {
+            spins = !busy && !ready.is_set();
+            if !spins {
                 work_ns = now_ns;
             } else if now_ns.saturating_sub(work_ns) >= ring.spin_ns() {
                 ring.sleep()?;

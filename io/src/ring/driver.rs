@@ -42,14 +42,16 @@ impl Ring {
         let mut work_ns = clock.monotonic_ns();
         let mut pass_ns = work_ns;
         let mut started_count = 0;
+        let mut spins = false;
         loop {
-            let completed_count = ring.turn(Enter::IfNeeded)?;
+            let completed_count = ring.turn(Enter::of_turn(spins))?;
             if ring.is_done() {
                 return Ok(());
             }
             let now_ns = clock.monotonic_ns();
             let started_before = std::mem::replace(&mut started_count, ring.started_count());
-            if completed_count > 0 || started_before != started_count {
+            spins = completed_count == 0 && started_before == started_count;
+            if !spins {
                 work_ns = now_ns;
             }
             if now_ns.saturating_sub(pass_ns) >= REACTOR_PASS_NS {

@@ -43,6 +43,16 @@ pub(crate) enum Enter {
     Wait,
 }
 
+impl Enter {
+    /// For a turn of a core that runs. One that only `spins` enters every time: a kernel that preempts
+    /// lazily lets a thread of its own that waits for this CPU, such as the one that carries out
+    /// our flush or a loop device's transfer, wait for the next tick (4 ms) if the core makes no
+    /// system call.
+    pub(crate) fn of_turn(spins: bool) -> Self {
+        if spins { Self::Always } else { Self::IfNeeded }
+    }
+}
+
 /// Which set-up flags the kernel accepted, the best first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum SetUp {
