@@ -60,9 +60,10 @@ pub enum DeviceKind {
 pub enum Durability {
     /// No volatile cache: a completed write is durable.
     WriteThrough,
-    /// A volatile cache, and single writes that pass it (forced unit access).
+    /// A volatile cache, and each write forced past it: by forced unit access, or, where the device has
+    /// none, by a flush that the kernel sends behind it and shares among writes that wait for one.
     Fua,
-    /// A volatile cache that only a flush empties. Files too.
+    /// A volatile cache that flushes of our own empty: files.
     Flush,
 }
 

@@ -44,8 +44,8 @@ pub enum DurabilityChoice {
     Kernel,
     /// By flushes. To compare; right on every device.
     Flush,
-    /// By forced writes, on a block device. To compare; right on every block device, but where the
-    /// device has none the kernel adds a flush to every write.
+    /// By forced writes. To compare; right on every device, but where a block device has none the kernel
+    /// adds a flush to every write.
     Fua,
 }
 

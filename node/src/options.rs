@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
+use corelith_io::DurabilityChoice;
 
 /// Corelith storage node: a durable record store on raw NVMe drives.
 ///
@@ -75,6 +76,10 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N")]
     pub(crate) shards: Option<u16>,
 
+    /// How writes become durable on the devices of the volume.
+    #[arg(long, value_name = "WAY", value_enum, default_value = "auto")]
+    pub(crate) durability: DurabilityOption,
+
     /// Serve although recovery found that acknowledged writes were lost: an operator accepts that
     /// answers may be older than what was acknowledged.
     #[arg(long)]
@@ -87,6 +92,27 @@ pub(crate) struct Options {
     /// Form of the log on standard error.
     #[arg(long, value_name = "FORM", value_enum, default_value = "text")]
     pub(crate) log_format: LogFormat,
+}
+
+/// How writes become durable.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum DurabilityOption {
+    /// As the kernel says that each device works.
+    Auto,
+    /// By flushes, each for all writes that had completed before it.
+    Flush,
+    /// By forced writes, on block devices. The kernel adds a flush to each where a device has none.
+    Fua,
+}
+
+impl From<DurabilityOption> for DurabilityChoice {
+    fn from(option: DurabilityOption) -> Self {
+        match option {
+            DurabilityOption::Auto => Self::Kernel,
+            DurabilityOption::Flush => Self::Flush,
+            DurabilityOption::Fua => Self::Fua,
+        }
+    }
 }
 
 /// How much is logged.

@@ -91,24 +91,29 @@ pub(crate) fn open(options: &Options) -> Result<OpenVolume, BootError> {
         if !file.exists() {
             create_default(options, (&ring, &pool))?;
         }
-        return open_devices(&[file.as_path()], (&ring, &pool));
+        return open_devices(&[file.as_path()], options, (&ring, &pool));
     }
     let paths: Vec<&Path> = options
         .devices
         .iter()
         .map(std::path::PathBuf::as_path)
         .collect();
-    open_devices(&paths, (&ring, &pool))
+    open_devices(&paths, options, (&ring, &pool))
 }
 
 fn open_devices(
     paths: &[&Path],
+    options: &Options,
     (ring, pool): (&Ring, &BufferPool),
 ) -> Result<OpenVolume, BootError> {
+    let open_options = OpenOptions {
+        durability: options.durability.into(),
+        ..OpenOptions::default()
+    };
     let mut opened = Vec::new();
     let mut attached: Vec<Device> = Vec::new();
     for path in paths {
-        let device = OpenDevice::open(path, OpenOptions::default())?;
+        let device = OpenDevice::open(path, open_options)?;
         attached.push(device.attach(ring)?);
         opened.push(device);
     }

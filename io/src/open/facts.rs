@@ -124,26 +124,20 @@ fn queue_of(number: u64) -> PathBuf {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct QueueFacts {
     write_back: bool,
-    fua: bool,
     discard: bool,
 }
 
 impl QueueFacts {
     fn read(queue: &Path) -> Self {
         let text = |name| std::fs::read_to_string(queue.join(name)).unwrap_or_default();
-        Self::parse(
-            &text("write_cache"),
-            &text("fua"),
-            &text("write_zeroes_max_bytes"),
-        )
+        Self::parse(&text("write_cache"), &text("write_zeroes_max_bytes"))
     }
 
     /// Ranges are given back by writing zeros that the device may turn into holes: the one way that
     /// is asynchronous on every kernel.
-    fn parse(write_cache: &str, fua: &str, zeros_max_bytes: &str) -> Self {
+    fn parse(write_cache: &str, zeros_max_bytes: &str) -> Self {
         Self {
             write_back: write_cache.trim() != "write through",
-            fua: fua.trim() == "1",
             discard: zeros_max_bytes
                 .trim()
                 .parse::<u64>()
@@ -151,11 +145,12 @@ impl QueueFacts {
         }
     }
 
+    /// Forced writes wherever there is a cache: `docs/decisions/0006-forced-writes.md` has the figures.
     fn durability(self) -> Durability {
-        match (self.write_back, self.fua) {
-            (false, _) => Durability::WriteThrough,
-            (true, true) => Durability::Fua,
-            (true, false) => Durability::Flush,
+        if self.write_back {
+            Durability::Fua
+        } else {
+            Durability::WriteThrough
         }
     }
 }
@@ -169,17 +164,15 @@ mod tests {
 
     #[test]
     fn durability_is_as_the_kernel_says_and_safe_when_it_is_silent() {
-        let choice = |write_cache, fua| QueueFacts::parse(write_cache, fua, "0\n").durability();
-        assert_eq!(choice("write through\n", "0\n"), Durability::WriteThrough);
-        assert_eq!(choice("write through\n", "1\n"), Durability::WriteThrough);
-        assert_eq!(choice("write back\n", "1\n"), Durability::Fua);
-        assert_eq!(choice("write back\n", "0\n"), Durability::Flush);
-        assert_eq!(choice("", ""), Durability::Flush);
+        let choice = |write_cache| QueueFacts::parse(write_cache, "0\n").durability();
+        assert_eq!(choice("write through\n"), Durability::WriteThrough);
+        assert_eq!(choice("write back\n"), Durability::Fua);
+        assert_eq!(choice(""), Durability::Fua);
     }
 
     #[test]
     fn discard_needs_a_bound_above_zero() {
-        let discard = |text| QueueFacts::parse("", "", text).discard;
+        let discard = |text| QueueFacts::parse("", text).discard;
         assert!(discard("2147483136\n"));
         assert!(!discard("0\n"));
         assert!(!discard(""));

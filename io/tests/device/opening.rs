@@ -64,10 +64,8 @@ fn a_loop_device_is_what_the_kernel_says_and_passes_the_page_cache() {
         let cache = std::fs::read_to_string(queue.join("write_cache")).unwrap();
         let expected = if cache.trim() == "write through" {
             Durability::WriteThrough
-        } else if std::fs::read_to_string(queue.join("fua")).unwrap().trim() == "1" {
-            Durability::Fua
         } else {
-            Durability::Flush
+            Durability::Fua
         };
         assert_eq!(geometry.durability, expected);
         let (ring, _pool) = ring(RingConfig::default());
