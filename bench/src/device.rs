@@ -7,8 +7,8 @@ use std::rc::Rc;
 
 use clap::Args;
 use corelith_io::{
-    Access, BufferPool, BufferPoolConfig, Clock, Device, DeviceError, DeviceOffset, LocalTasks,
-    OpenDevice, OpenOptions, Ring, RingConfig,
+    Access, BufferPool, BufferPoolConfig, Clock, Device, DeviceError, DeviceOffset,
+    DurabilityChoice, LocalTasks, OpenDevice, OpenOptions, Ring, RingConfig,
 };
 use hdrhistogram::Histogram;
 use rand::{RngExt, SeedableRng};
@@ -40,12 +40,36 @@ pub struct DeviceArguments {
     /// Yes, what is on the device may be destroyed.
     #[arg(long)]
     force: bool,
+    /// How a write becomes durable.
+    #[arg(long, value_enum, default_value = "auto")]
+    durability: Durability,
     /// Seed of the offsets.
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// JSON on standard output.
     #[arg(long)]
     json: bool,
+}
+
+/// How a write becomes durable.
+#[derive(clap::ValueEnum, Clone, Copy, Debug)]
+pub enum Durability {
+    /// As the kernel says the device works.
+    Auto,
+    /// Plain writes, and one flush for all that had completed before it.
+    Flush,
+    /// Forced writes; a device that has none gets a flush for each from the kernel.
+    Fua,
+}
+
+impl From<Durability> for DurabilityChoice {
+    fn from(durability: Durability) -> Self {
+        match durability {
+            Durability::Auto => Self::Kernel,
+            Durability::Flush => Self::Flush,
+            Durability::Fua => Self::Fua,
+        }
+    }
 }
 
 /// What the bare device did.
@@ -76,7 +100,7 @@ pub fn run(arguments: &DeviceArguments) -> Result<(), Failure> {
         Access::ReadOnly
     };
     let (ring, pool) = ring_and_pool()?;
-    let opened = open(&arguments.path, access)?;
+    let opened = open(&arguments.path, access, arguments.durability)?;
     let device = opened.attach(&ring)?;
     let plan = Plan {
         depth: arguments.depth,
@@ -102,14 +126,9 @@ pub fn run(arguments: &DeviceArguments) -> Result<(), Failure> {
     print(arguments.json, &report, &text)
 }
 
-pub fn open(path: &Path, access: Access) -> Result<OpenDevice, Failure> {
-    Ok(OpenDevice::open(
-        path,
-        OpenOptions {
-            access,
-            ..OpenOptions::default()
-        },
-    )?)
+pub fn open(path: &Path, access: Access, durability: Durability) -> Result<OpenDevice, Failure> {
+    let durability = durability.into();
+    Ok(OpenDevice::open(path, OpenOptions { access, durability })?)
 }
 
 /// What to do to the device.

@@ -15,7 +15,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
 use crate::cpu;
-use crate::device::{DeviceReport, Plan, measure, open, ring_and_pool};
+use crate::device::{DeviceReport, Durability, Plan, measure, open, ring_and_pool};
 use crate::failure::Failure;
 use crate::report::{Latency, histogram, print};
 use crate::size;
@@ -43,6 +43,9 @@ pub struct StoreArguments {
     /// Times that store and bare ring are measured in turn.
     #[arg(long, default_value_t = 5)]
     rounds: u32,
+    /// How a batch becomes durable.
+    #[arg(long, value_enum, default_value = "auto")]
+    durability: Durability,
     /// JSON on standard output.
     #[arg(long)]
     json: bool,
@@ -74,7 +77,7 @@ type Counted = (f64, f64, Latency);
 
 pub fn run(arguments: &StoreArguments) -> Result<(), Failure> {
     let (ring, pool) = ring_and_pool()?;
-    let device = open(&arguments.path, Access::Exclusive)?.attach(&ring)?;
+    let device = open(&arguments.path, Access::Exclusive, arguments.durability)?.attach(&ring)?;
     let tasks = LocalTasks::new(&ring);
     let shard = tasks.block_on(make(&device, &pool, arguments))??;
     let background = tasks
