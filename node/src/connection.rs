@@ -209,7 +209,10 @@ fn dispatch(
     match header.kind() {
         Some(MessageKind::Hello) => return greet::hello(core, connection, header, frame),
         _ if !connection.greeted.get() => return greet::refuse_stranger(core, connection),
-        Some(MessageKind::Topology | MessageKind::Ping | MessageKind::Statistics) => {
+        Some(MessageKind::Statistics) => {
+            return greet::statistics(core, connection, header, frame);
+        }
+        Some(MessageKind::Topology | MessageKind::Ping) => {
             return greet::about_node(core, connection, header, frame);
         }
         _ => {}

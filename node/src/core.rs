@@ -5,6 +5,7 @@
 //! accepted is answered, on all cores; only then are shards closed, because until then another core
 //! may still hand work over.
 
+mod gather;
 mod orders;
 mod serve;
 mod start;
@@ -18,6 +19,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use corelith_io::{Clock, Ring};
 use corelith_wire::FrameEncoder;
 
+pub(crate) use gather::GatherBusy;
 pub(crate) use orders::Order;
 pub(crate) use start::{CorePlan, CoreReport, PeerLinks, start};
 
@@ -47,6 +49,7 @@ pub(crate) struct Core {
     /// Requests that this core has not answered yet, its own and other cores'.
     pub(crate) unanswered: Cell<usize>,
     spares: RefCell<Vec<Vec<u8>>>,
+    gatherings: gather::Gatherings,
 }
 
 impl Core {

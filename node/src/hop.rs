@@ -11,7 +11,9 @@ use std::os::fd::OwnedFd;
 use corelith_io::MailboxSender;
 
 use crate::connection::ConnectionKey;
+use crate::core::GatherBusy;
 use crate::limits::HOPS_PER_PAIR_MAX;
+use crate::metrics::CoreSnapshot;
 
 /// A request on its way to its owner, or its answer on the way back.
 pub(crate) struct Hop {
@@ -29,19 +31,36 @@ pub(crate) struct Hop {
 pub(crate) enum ToCore {
     /// Work.
     Request(Box<Hop>),
+    /// Say what you have counted, for the gathering of this number.
+    Count(u64),
     /// A connection to serve.
     Connection(OwnedFd),
+}
+
+/// What comes back from another core.
+pub(crate) enum FromCore {
+    /// The envelope of a request, with its answer.
+    Answer(Box<Hop>),
+    /// What it has counted.
+    Count(Box<Count>),
+}
+
+/// What a core has counted, for the one that asked.
+pub(crate) struct Count {
+    /// The gathering that it is for.
+    pub(crate) number: u64,
+    pub(crate) snapshot: CoreSnapshot,
 }
 
 /// One other core, as this one sees it.
 pub(crate) struct Peer {
     requests: RefCell<MailboxSender<ToCore>>,
-    answers: RefCell<MailboxSender<Box<Hop>>>,
+    answers: RefCell<MailboxSender<FromCore>>,
     out: Cell<usize>,
 }
 
 impl Peer {
-    pub(crate) fn new(requests: MailboxSender<ToCore>, answers: MailboxSender<Box<Hop>>) -> Self {
+    pub(crate) fn new(requests: MailboxSender<ToCore>, answers: MailboxSender<FromCore>) -> Self {
         Self {
             requests: RefCell::new(requests),
             answers: RefCell::new(answers),
@@ -60,7 +79,7 @@ impl Peer {
                 Ok(())
             }
             Err(ToCore::Request(hop)) => Err(hop),
-            Err(ToCore::Connection(_)) => Ok(()),
+            Err(ToCore::Connection(_) | ToCore::Count(_)) => Ok(()),
         }
     }
 
@@ -71,21 +90,41 @@ impl Peer {
             .borrow_mut()
             .try_send(ToCore::Connection(socket))
         {
-            Ok(()) | Err(ToCore::Request(_)) => Ok(()),
+            Ok(()) | Err(ToCore::Request(_) | ToCore::Count(_)) => Ok(()),
             Err(ToCore::Connection(socket)) => Err(socket),
         }
     }
 
+    /// Asks the core what it has counted, if not too much is out already.
+    pub(crate) fn ask(&self, number: u64) -> Result<(), GatherBusy> {
+        if self.out.get() >= HOPS_PER_PAIR_MAX {
+            return Err(GatherBusy);
+        }
+        let sent = self.requests.borrow_mut().try_send(ToCore::Count(number));
+        sent.map_err(|_| GatherBusy)?;
+        self.out.set(self.out.get() + 1);
+        Ok(())
+    }
+
+    /// Tells the core that asked what this one has counted.
+    pub(crate) fn tell(&self, count: Count) {
+        self.send_back(FromCore::Count(Box::new(count)));
+    }
+
     /// Sends an envelope back to the core that it came from.
     pub(crate) fn answer(&self, hop: Box<Hop>) {
-        let sent = self.answers.borrow_mut().try_send(hop);
+        self.send_back(FromCore::Answer(hop));
+    }
+
+    fn send_back(&self, message: FromCore) {
+        let sent = self.answers.borrow_mut().try_send(message);
         assert!(
             sent.is_ok(),
             "a reply has its place reserved by the request's credit"
         );
     }
 
-    /// An envelope came back.
+    /// An envelope or a count came back.
     pub(crate) fn returned(&self) {
         self.out.set(self.out.get().saturating_sub(1));
     }

@@ -1,6 +1,7 @@
 //! What a core counts, and the page that shows it: Prometheus text form, names in base units.
 //!
-//! Counters are a core's own cells; a snapshot of them travels to the control thread when it asks.
+//! Counters are a core's own cells; a snapshot of them travels to the control thread, or to another
+//! core, when it asks.
 
 use std::cell::{Cell, RefCell};
 use std::fmt::Write;
@@ -204,35 +205,72 @@ pub(crate) struct CoreSnapshot {
     pub(crate) shards: Vec<(u16, ShardStatistics)>,
 }
 
+impl CoreSnapshot {
+    /// Whose it is.
+    pub(crate) const fn core(&self) -> u16 {
+        self.core
+    }
+}
+
 /// The page: all cores.
 pub(crate) fn render(snapshots: &[CoreSnapshot], prefix: &str) -> String {
-    let mut page = Page {
-        text: String::new(),
-        prefix,
-    };
-    page.operations(snapshots);
-    page.latency(snapshots);
-    for position in 0..1 {
-        page.cores(snapshots, "gauge", |snapshot| {
-            snapshot.gauges.get(position).copied()
-        });
-    }
-    for position in 0..8 {
-        page.cores(snapshots, "counter", |snapshot| {
-            snapshot.counters.get(position).copied()
-        });
-    }
-    page.rings(snapshots);
-    page.shards(snapshots);
-    page.text
+    let mut page = Page::new(snapshots, prefix);
+    while page.step() {}
+    page.into_text()
 }
 
-struct Page<'a> {
+/// A page under way, made in steps of some 20 us, so that a core can do something else between two.
+pub(crate) struct Page<'a> {
     text: String,
     prefix: &'a str,
+    snapshots: &'a [CoreSnapshot],
+    next: usize,
 }
 
-impl Page<'_> {
+impl<'a> Page<'a> {
+    pub(crate) const fn new(snapshots: &'a [CoreSnapshot], prefix: &'a str) -> Self {
+        Self {
+            text: String::new(),
+            prefix,
+            snapshots,
+            next: 0,
+        }
+    }
+
+    /// The next step; false when there is none.
+    pub(crate) fn step(&mut self) -> bool {
+        let step = self.next;
+        self.next += 1;
+        let snapshots = self.snapshots;
+        let Some(step) = step.checked_sub(1) else {
+            self.operations(snapshots);
+            return true;
+        };
+        if let Some(snapshot) = snapshots.get(step) {
+            self.latency(snapshot, step == 0);
+            return true;
+        }
+        match step - snapshots.len() {
+            0 => self.cores(snapshots, "gauge", |snapshot| {
+                snapshot.gauges.first().copied()
+            }),
+            figure @ 1..=8 => self.cores(snapshots, "counter", |snapshot| {
+                snapshot.counters.get(figure - 1).copied()
+            }),
+            9 => self.rings(snapshots),
+            figure => match SHARD_FIGURES.get(figure - 10) {
+                Some(figure) => self.shards(snapshots, figure),
+                None => return false,
+            },
+        }
+        true
+    }
+
+    /// What has been written.
+    pub(crate) fn into_text(self) -> String {
+        self.text
+    }
+
     /// Opens a family; false if its name does not begin with the prefix asked for.
     fn family(&mut self, name: &str, help: &str, kind: &str) -> bool {
         let wanted = name.starts_with(self.prefix);
@@ -275,42 +313,42 @@ impl Page<'_> {
         }
     }
 
-    fn latency(&mut self, snapshots: &[CoreSnapshot]) {
+    /// The latencies of one core.
+    fn latency(&mut self, snapshot: &CoreSnapshot, is_first: bool) {
         let name = "corelith_request_duration_seconds";
-        if !self.family(
-            name,
-            "Time from a request's arrival to its answer's place in the outbox.",
-            "histogram",
-        ) {
+        if !name.starts_with(self.prefix) {
             return;
         }
-        for snapshot in snapshots {
-            let core = snapshot.core;
-            let mut below = 0;
-            let mut last = 0;
-            for bound in BUCKETS_NS {
-                below += snapshot.latency_ns.count_between(last, bound);
-                last = bound + 1;
-                self.line(format_args!(
-                    "{name}_bucket{{core=\"{core}\",le=\"{}\"}} {below}",
-                    seconds(bound)
-                ));
-            }
-            let count = snapshot.latency_ns.len();
-            self.line(format_args!(
-                "{name}_bucket{{core=\"{core}\",le=\"+Inf\"}} {count}"
-            ));
-            let sum: u128 = snapshot
-                .latency_ns
-                .iter_recorded()
-                .map(|step| {
-                    u128::from(step.value_iterated_to()) * u128::from(step.count_at_value())
-                })
-                .sum();
-            let sum = seconds(u64::try_from(sum).unwrap_or(u64::MAX));
-            self.line(format_args!("{name}_sum{{core=\"{core}\"}} {sum}"));
-            self.line(format_args!("{name}_count{{core=\"{core}\"}} {count}"));
+        if is_first {
+            self.family(
+                name,
+                "Time from a request's arrival to its answer's place in the outbox.",
+                "histogram",
+            );
         }
+        let core = snapshot.core;
+        let mut below = 0;
+        let mut last = 0;
+        for bound in BUCKETS_NS {
+            below += snapshot.latency_ns.count_between(last, bound);
+            last = bound + 1;
+            self.line(format_args!(
+                "{name}_bucket{{core=\"{core}\",le=\"{}\"}} {below}",
+                seconds(bound)
+            ));
+        }
+        let count = snapshot.latency_ns.len();
+        self.line(format_args!(
+            "{name}_bucket{{core=\"{core}\",le=\"+Inf\"}} {count}"
+        ));
+        let sum: u128 = snapshot
+            .latency_ns
+            .iter_recorded()
+            .map(|step| u128::from(step.value_iterated_to()) * u128::from(step.count_at_value()))
+            .sum();
+        let sum = seconds(u64::try_from(sum).unwrap_or(u64::MAX));
+        self.line(format_args!("{name}_sum{{core=\"{core}\"}} {sum}"));
+        self.line(format_args!("{name}_count{{core=\"{core}\"}} {count}"));
     }
 
     /// One figure of every core.
@@ -367,23 +405,25 @@ impl Page<'_> {
         }
     }
 
-    fn shards(&mut self, snapshots: &[CoreSnapshot]) {
-        for (name, help, kind, of) in SHARD_FIGURES {
-            if !self.family(name, help, kind) {
-                continue;
-            }
-            for (shard, statistics) in snapshots.iter().flat_map(|snapshot| &snapshot.shards) {
-                let value = of(statistics, &statistics.counters);
-                self.line(format_args!("{name}{{shard=\"{shard}\"}} {value}"));
-            }
+    /// One figure of every shard.
+    fn shards(&mut self, snapshots: &[CoreSnapshot], (name, help, kind, of): &ShardFigure) {
+        if !self.family(name, help, kind) {
+            return;
+        }
+        for (shard, statistics) in snapshots.iter().flat_map(|snapshot| &snapshot.shards) {
+            let value = of(statistics, &statistics.counters);
+            self.line(format_args!("{name}{{shard=\"{shard}\"}} {value}"));
         }
     }
 }
 
 type OfShard = fn(&ShardStatistics, &Counters) -> u64;
 
+/// Name, help, kind and value of a figure of a shard.
+type ShardFigure = (&'static str, &'static str, &'static str, OfShard);
+
 /// Figures of each shard.
-const SHARD_FIGURES: [(&str, &str, &str, OfShard); 17] = [
+const SHARD_FIGURES: [ShardFigure; 17] = [
     (
         "corelith_records",
         "Records in the index.",
@@ -532,6 +572,24 @@ mod tests {
         has(r#"corelith_request_duration_seconds_bucket{core="3",le="0.005"} 2"#);
         has(r#"corelith_request_duration_seconds_bucket{core="3",le="+Inf"} 2"#);
         has(r#"corelith_request_duration_seconds_count{core="3"} 2"#);
+    }
+
+    #[test]
+    fn every_core_is_on_the_page_and_every_family_once() {
+        let cores = [CoreMetrics::new(), CoreMetrics::new()];
+        cores[1].requests.set(7);
+        let page = render(&[cores[0].snapshot(0), cores[1].snapshot(1)], "");
+        assert!(page.contains("corelith_requests_total{core=\"0\"} 0\n"));
+        assert!(page.contains("corelith_requests_total{core=\"1\"} 7\n"));
+        let families: Vec<&str> = page
+            .lines()
+            .filter(|line| line.starts_with("# TYPE"))
+            .collect();
+        let mut distinct = families.clone();
+        distinct.sort_unstable();
+        distinct.dedup();
+        assert_eq!(distinct.len(), families.len());
+        assert_eq!(families.len(), 2 + 1 + 8 + 4 + SHARD_FIGURES.len());
     }
 
     #[test]

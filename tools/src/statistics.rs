@@ -1,5 +1,7 @@
 //! `stats` and `ping`: what a node says of itself.
 
+mod totals;
+
 use corelith_io::Clock;
 use serde::Serialize;
 use serde_json::{Map, Number, Value};
@@ -20,6 +22,11 @@ pub fn stats(arguments: &StatsArguments, is_json: bool) -> Result<(), Failure> {
             .await
             .map_err(failure_of)
     })?;
+    let text = if arguments.each {
+        text
+    } else {
+        totals::totals(&text)
+    };
     let mut output = Output::new();
     if is_json {
         output.json(&samples(&text))?;

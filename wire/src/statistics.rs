@@ -1,4 +1,5 @@
-//! The node's counters as text, for people and scripts; a metrics system reads the node's own page instead.
+//! The counters of the whole node as text, for people and scripts; a metrics system reads the node's own page
+//! instead.
 
 use crate::body::Body;
 use crate::encoder::{Root, Scratch};

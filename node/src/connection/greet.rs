@@ -7,10 +7,12 @@ use corelith_wire::{
     Request, Status, limits::PAYLOAD_LENGTH_BYTES_MAX,
 };
 
-use super::{Connection, reply, say_goodbye};
-use crate::core::Core;
+use super::{Connection, finish, reply, say_goodbye};
+use crate::core::{Core, GatherBusy};
 use crate::frames::body_of;
 use crate::limits::IN_FLIGHT_PER_CONNECTION_MAX;
+use crate::metrics::Page;
+use crate::refusal::busy;
 use crate::topology::Topology;
 
 /// Answers a hello, or says why there is no agreement and closes.
@@ -66,15 +68,63 @@ pub(super) fn about_node(
                     map_generation: Topology::generation(),
                 });
             }
-            Ok(Request::Statistics(statistics)) => {
-                // Each core answers for itself; a client that wants the node asks every core.
-                let page = crate::metrics::render(&[core.snapshot()], statistics.prefix);
-                reply.answer(&Answer::Statistics(&page));
-            }
             Ok(_) => reply.refuse(&Refusal::new(Status::Unsupported)),
             Err(error) => reply.refuse(&Refusal::new(error.status())),
         }
     });
+}
+
+/// Answers with the counters of all cores, when the others have said theirs.
+pub(super) fn statistics(
+    core: &Rc<Core>,
+    connection: &Rc<Connection>,
+    header: &FrameHeader,
+    frame: &[u8],
+) {
+    let refusal = match Request::decode(header, body_of(frame)) {
+        Err(error) => Refusal::new(error.status()),
+        Ok(_) if core.stopping.get() => Refusal::new(Status::Stopping),
+        Ok(_) if connection.in_flight.get() >= IN_FLIGHT_PER_CONNECTION_MAX => busy(),
+        Ok(Request::Statistics(request)) => {
+            connection.in_flight.set(connection.in_flight.get() + 1);
+            core.took_on();
+            let task = gather(
+                Rc::clone(core),
+                Rc::clone(connection),
+                *header,
+                request.prefix.to_owned(),
+            );
+            glommio::spawn_local(task).detach();
+            return;
+        }
+        Ok(_) => Refusal::new(Status::Unsupported),
+    };
+    connection.outbox.append(|out| {
+        reply(&mut core.encoder.borrow_mut(), out, header).refuse(&refusal);
+    });
+}
+
+async fn gather(core: Rc<Core>, connection: Rc<Connection>, header: FrameHeader, prefix: String) {
+    let arrived_ns = core.clock.monotonic_ns();
+    let gathered = match core.gather().await {
+        Ok(snapshots) => {
+            let mut page = Page::new(&snapshots, &prefix);
+            while page.step() {
+                glommio::executor().yield_now().await;
+            }
+            Ok(page.into_text())
+        }
+        Err(busy) => Err(busy),
+    };
+    connection.outbox.append(|out| {
+        let mut encoder = core.encoder.borrow_mut();
+        let mut reply = reply(&mut encoder, out, &header);
+        match gathered {
+            Ok(page) => reply.answer(&Answer::Statistics(&page)),
+            Err(GatherBusy) => reply.refuse(&busy()),
+        }
+    });
+    finish(&core, &connection, arrived_ns);
 }
 
 fn agree(hello: &HelloRequest<'_>) -> Result<ProtocolVersion, Refusal<'static>> {

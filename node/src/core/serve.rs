@@ -10,7 +10,7 @@ use glommio::Task;
 use super::start::Inbound;
 use super::{Core, Order};
 use crate::connection;
-use crate::hop::{Hop, ToCore};
+use crate::hop::{FromCore, ToCore};
 use crate::limits::STOP_DRAIN;
 
 /// How often a stopping core looks whether it is done, and an acceptor without descriptors tries again.
@@ -117,23 +117,27 @@ async fn wait_after(error: &corelith_io::ListenError) {
     glommio::timer::sleep(LOOK_AGAIN * 5).await;
 }
 
-/// Requests and connections that another core hands over.
+/// Requests and connections that another core hands over, and its questions.
 async fn take_requests(core: Rc<Core>, from: u16, mailbox: Mailbox<ToCore>) {
     while let Some(message) = mailbox.receive().await {
         match message {
             ToCore::Request(hop) => connection::run_for(&core, from, hop),
+            ToCore::Count(number) => core.count_for(from, number),
             ToCore::Connection(socket) => connection::spawn(&core, socket),
         }
     }
 }
 
 /// Answers that come back from another core.
-async fn take_answers(core: Rc<Core>, from: u16, mailbox: Mailbox<Box<Hop>>) {
-    while let Some(hop) = mailbox.receive().await {
+async fn take_answers(core: Rc<Core>, from: u16, mailbox: Mailbox<FromCore>) {
+    while let Some(message) = mailbox.receive().await {
         if let Some(Some(peer)) = core.peers.get(usize::from(from)) {
             peer.returned();
         }
-        connection::deliver(&core, *hop);
+        match message {
+            FromCore::Answer(hop) => connection::deliver(&core, *hop),
+            FromCore::Count(count) => core.gathered(count.number, count.snapshot),
+        }
     }
 }
 

@@ -17,9 +17,10 @@ use corelith_store::{RecoveryReport, Shard, ShardOptions};
 use corelith_wire::FrameEncoder;
 use glommio::{LocalExecutorBuilder, Placement};
 
+use super::gather::Gatherings;
 use super::{Core, Order, serve};
 use crate::boot::{BootError, Event};
-use crate::hop::{Hop, Peer, ToCore};
+use crate::hop::{FromCore, Peer, ToCore};
 use crate::idle::GlommioIdle;
 use crate::limits::{ARENA_BYTES, DMA_BYTES_MAX, LISTEN_ATTEMPTS_MAX, LISTEN_PAUSE};
 use crate::metrics::CoreMetrics;
@@ -29,9 +30,9 @@ use crate::topology::Topology;
 /// The two mailboxes to, and the two from, one other core.
 pub(crate) struct PeerLinks {
     pub(crate) requests_out: MailboxSender<ToCore>,
-    pub(crate) answers_out: MailboxSender<Box<Hop>>,
+    pub(crate) answers_out: MailboxSender<FromCore>,
     pub(crate) requests_in: MailboxReceiver<ToCore>,
-    pub(crate) answers_in: MailboxReceiver<Box<Hop>>,
+    pub(crate) answers_in: MailboxReceiver<FromCore>,
 }
 
 /// What a core needs to come to life.
@@ -156,6 +157,7 @@ async fn run(plan: CorePlan) -> Result<(), BootError> {
         loads: plan.loads,
         stopping: Cell::new(false),
         unanswered: Cell::new(0),
+        gatherings: Gatherings::default(),
         spares: RefCell::new(Vec::new()),
     });
     let serving = CoreReport::Serving {
@@ -235,7 +237,7 @@ async fn open_shards(
 pub(crate) struct Inbound {
     pub(crate) core: u16,
     pub(crate) requests: MailboxReceiver<ToCore>,
-    pub(crate) answers: MailboxReceiver<Box<Hop>>,
+    pub(crate) answers: MailboxReceiver<FromCore>,
 }
 
 fn split_links(links: Vec<Option<PeerLinks>>) -> (Vec<Option<Peer>>, Vec<Inbound>) {

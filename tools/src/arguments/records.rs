@@ -181,11 +181,13 @@ pub struct ScanArguments {
 /// Which counters.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "The text is Prometheus's. With --json: one object of names, with labels where there are any, and numbers.
+    after_help = "The figures are those of the whole node, all cores and shards together. The text is Prometheus's. With --json: \
+one object of names, with labels where there are any, and numbers.
 
 Examples:
   corelith stats
-  corelith stats --prefix corelith_store"
+  corelith stats --prefix corelith_records
+  corelith stats --each --json"
 )]
 pub struct StatsArguments {
     /// The node.
@@ -195,6 +197,10 @@ pub struct StatsArguments {
     /// Only counters whose names begin so.
     #[arg(long, value_name = "TEXT", default_value = "")]
     pub prefix: String,
+
+    /// Each core and each shard by itself, as the control page shows them.
+    #[arg(long)]
+    pub each: bool,
 }
 
 fn parse_generation(text: &str) -> Result<Generation, String> {

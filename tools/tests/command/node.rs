@@ -16,6 +16,9 @@ use crate::tool::{Ended, run};
 /// Longest time that a start may take, in steps of 50 ms: a loaded machine is slow, not broken.
 const READY_STEPS_MAX: u32 = 1200;
 
+/// Longest time that an answer may take, in seconds: as for a start.
+const ASK_S_MAX: &str = "60";
+
 /// A running node on files of its own.
 struct Node {
     process: Child,
@@ -96,7 +99,7 @@ impl Node {
         let address = format!("127.0.0.1:{}", self.port);
         run(
             self.folder.path(),
-            &[arguments, &["--host", &address]].concat(),
+            &[arguments, &["--host", &address, "--timeout", ASK_S_MAX]].concat(),
         )
     }
 
@@ -267,6 +270,45 @@ fn rows_come_back_as_they_were_loaded() {
     }
 }
 
+/// The figures are the whole node's, on whichever core the connection is.
+fn check_statistics(node: &Node, records: u64) {
+    for _ in 0..4 {
+        let totals = node.ask(&["stats", "--json"]).json();
+        assert_eq!(totals["corelith_records"], records);
+        let put = "corelith_operations_total{operation=\"put\",status=\"ok\"}";
+        assert_eq!(totals[put], records);
+    }
+    let each = node.ask(&["stats", "--each"]).check_done().to_owned();
+    let of_records: u64 = each
+        .lines()
+        .filter(|line| line.starts_with("corelith_records{shard="))
+        .map(|line| line.rsplit_once(' ').unwrap().1.parse::<u64>().unwrap())
+        .sum();
+    assert_eq!(of_records, records);
+    for core in 0..2 {
+        let label = format!("corelith_requests_total{{core=\"{core}\"}}");
+        assert_eq!(each.matches(&label).count(), 1, "{each}");
+    }
+}
+
+/// Where `pattern` stands in what is zeros for the most part.
+fn find(bytes: &[u8], pattern: &[u8]) -> u64 {
+    const STEP: usize = 4096;
+    let mut found = Vec::new();
+    for start in (0..bytes.len()).step_by(STEP) {
+        let end = bytes.len().min(start + STEP);
+        if bytes[start..end] == [0; STEP][..end - start] {
+            continue;
+        }
+        let end = bytes.len().min(end + pattern.len() - 1);
+        let windows = bytes[start..end].windows(pattern.len());
+        let here = windows.enumerate().filter(|(_, window)| *window == pattern);
+        found.extend(here.map(|(at, _)| u64::try_from(start + at).unwrap()));
+    }
+    assert_eq!(found.len(), 1, "{found:?}");
+    found[0]
+}
+
 #[test]
 fn a_damaged_record_is_named_and_the_others_are_exported() {
     let node = Node::start(&["a"]);
@@ -282,16 +324,13 @@ fn a_damaged_record_is_named_and_the_others_are_exported() {
     node.ask(&["load", "rows.jsonl", "--key", "id"])
         .check_done();
     assert_eq!(node.ask(&["export"]).json_lines().len(), 300);
+    check_statistics(&node, 300);
 
     let device = node.folder.path().join("a");
     let pattern = b"text of 0077";
-    let bytes = std::fs::read(&device).unwrap();
-    let found = bytes
-        .windows(pattern.len())
-        .position(|window| window == pattern);
+    let at = find(&std::fs::read(&device).unwrap(), pattern);
     let file = std::fs::File::options().write(true).open(&device).unwrap();
-    file.write_all_at(b"!", u64::try_from(found.unwrap()).unwrap())
-        .unwrap();
+    file.write_all_at(b"!", at).unwrap();
     file.sync_all().unwrap();
 
     let digest = digest_of("", &Key::from("77").as_key_ref().unwrap());

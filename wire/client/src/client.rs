@@ -144,7 +144,8 @@ impl Client {
         .await
     }
 
-    /// The node's counters whose names begin with `prefix` (empty for all), in the Prometheus text form.
+    /// The node's counters whose names begin with `prefix` (empty for all), in the Prometheus text form: those of
+    /// every core and shard, by the labels `core` and `shard`. Their sum is the node's figure.
     ///
     /// # Errors
     ///
