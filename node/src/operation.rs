@@ -218,7 +218,7 @@ pub(crate) fn metadata_of(written: &Written, now_ms: u64) -> RecordMetadata {
 }
 
 /// Unix milliseconds as the protocol counts them, from 2010.
-pub(crate) fn last_update(unix_ms: u64) -> LastUpdateMs {
+pub(crate) fn last_update(unix_ms: u64) -> Option<LastUpdateMs> {
     LastUpdateMs::new(unix_ms.saturating_sub(ExpirySeconds::UNIX_OFFSET_SECONDS * 1000))
 }
 

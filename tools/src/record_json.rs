@@ -11,7 +11,7 @@ use crate::json::{JsonBins, JsonKey};
 use crate::time_text::display_time;
 
 /// The members: `key` (null if it was not kept and is not known), `digest`, `set`, `generation`,
-/// `ttl_s` (null for never), `updated_at`, `bins`.
+/// `ttl_s` (null for never), `updated_at` (null where only metadata was asked for), `bins`.
 pub struct RecordObject<'a> {
     /// Its identity.
     pub digest: Digest,
@@ -34,7 +34,8 @@ impl Serialize for RecordObject<'_> {
         object.serialize_entry("set", self.set)?;
         object.serialize_entry("generation", &self.record.generation().get())?;
         object.serialize_entry("ttl_s", &ttl_s(self.record))?;
-        object.serialize_entry("updated_at", &display_time(self.record.updated_at()))?;
+        let updated_at = self.record.updated_at().map(display_time);
+        object.serialize_entry("updated_at", &updated_at)?;
         if self.has_bins {
             object.serialize_entry("bins", &JsonBins(self.record.content().bins()))?;
         }

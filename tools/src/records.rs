@@ -184,6 +184,12 @@ fn describe(record: &Record) -> String {
         _ => "never expires".to_owned(),
     };
     let generation = record.generation().get();
-    let updated = display_time(record.updated_at());
-    format!("generation {generation}, updated {updated}, {expiry}")
+    match record.updated_at() {
+        Some(time) => {
+            let updated = display_time(time);
+            format!("generation {generation}, updated {updated}, {expiry}")
+        }
+        // Metadata alone is answered from the index, which does not keep the time.
+        None => format!("generation {generation}, {expiry}"),
+    }
 }

@@ -16,7 +16,7 @@ pub enum BinSelection<'a> {
     All,
     /// Those of the list that the record has. With an empty list the content carries the user key alone.
     Named(BinNames<'a>),
-    /// No content at all: generation, expiry and last update.
+    /// No content at all: generation and expiry. A get is answered without a read of the device then.
     MetadataOnly,
 }
 

@@ -289,7 +289,7 @@ impl ScanPageBuilder {
         let set_index = self.set_index(record.set)?;
         self.payload.extend_from_slice(record.content);
         self.entries.push(table::ScanEntry::new(
-            record.metadata.last_update.get(),
+            record.metadata.last_update.map_or(0, LastUpdateMs::get),
             &table::Digest(*record.digest.as_bytes()),
             content_length_bytes,
             record.metadata.expiry.get(),

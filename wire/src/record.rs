@@ -1,6 +1,8 @@
 //! A record as an answer carries it: metadata in the table, content in the payload section exactly as the
 //! device holds it. This file never looks inside the content; `corelith-record` does.
 
+use std::num::NonZeroU64;
+
 use corelith_index::{ExpirySeconds, Generation};
 
 use crate::body::Body;
@@ -11,19 +13,22 @@ use crate::verify::verified;
 
 /// When a record was last written: ms since 2010-01-01 00:00:00 UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LastUpdateMs(u64);
+pub struct LastUpdateMs(NonZeroU64);
 
 impl LastUpdateMs {
-    /// Takes ms since 2010-01-01.
+    /// Takes ms since 2010-01-01; `None` for zero, which stands for "not given".
     #[must_use]
-    pub const fn new(milliseconds: u64) -> Self {
-        LastUpdateMs(milliseconds)
+    pub const fn new(milliseconds: u64) -> Option<Self> {
+        match NonZeroU64::new(milliseconds) {
+            Some(milliseconds) => Some(LastUpdateMs(milliseconds)),
+            None => None,
+        }
     }
 
     /// Milliseconds since 2010-01-01.
     #[must_use]
     pub const fn get(self) -> u64 {
-        self.0
+        self.0.get()
     }
 }
 
@@ -34,8 +39,9 @@ pub struct RecordMetadata {
     pub generation: Generation,
     /// When it ceases to be visible.
     pub expiry: ExpirySeconds,
-    /// When it was last written, by the node's clock.
-    pub last_update: LastUpdateMs,
+    /// When it was last written, by the node's clock; `None` where the node did not say: a get of metadata
+    /// alone is answered from the index, which does not keep it.
+    pub last_update: Option<LastUpdateMs>,
 }
 
 /// The answer to a get, put or touch that succeeded.
@@ -72,7 +78,7 @@ impl RecordMetadata {
             &table::RecordAnswerArgs {
                 generation: self.generation.get(),
                 expiry_s: self.expiry.get(),
-                last_update_ms: self.last_update.get(),
+                last_update_ms: self.last_update.map_or(0, LastUpdateMs::get),
             },
         );
         root.as_union_value()

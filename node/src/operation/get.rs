@@ -3,7 +3,7 @@
 use corelith_record::{Content, project};
 use corelith_store::{Record, Shard};
 use corelith_wire::{
-    Answer, BinSelection, GetRequest, LastUpdateMs, RecordAnswer, RecordMetadata, Refusal, Status,
+    Answer, BinSelection, GetRequest, RecordAnswer, RecordMetadata, Refusal, Status,
 };
 
 use super::{Outcome, Reply, last_update};
@@ -51,14 +51,14 @@ pub(super) async fn run(shard: &Shard, get: &GetRequest<'_>) -> Outcome {
 }
 
 /// Answered from the index, without a device read. The index does not know when a record was last
-/// written: that field is zero.
+/// written, and the answer does not say.
 async fn metadata_only(shard: &Shard, get: &GetRequest<'_>) -> Outcome {
     match shard.metadata(&get.digest).await {
         Ok(Some(found)) => {
             let metadata = RecordMetadata {
                 generation: found.generation,
                 expiry: found.expiry,
-                last_update: LastUpdateMs::new(0),
+                last_update: None,
             };
             Outcome::Record(Box::new(Found::Part {
                 metadata,

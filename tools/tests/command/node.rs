@@ -196,6 +196,11 @@ fn a_record_outlives_the_node() {
             json!({"city": "Berlin", "age": 32, "tags": [1, {"x": null}]})
         );
         assert_eq!(alice["generation"], 2);
+        let metadata = node.ask(&["get", "alice", "--metadata", "--json"]).json();
+        assert_eq!(
+            (&metadata["generation"], &metadata["updated_at"]),
+            (&json!(2), &json!(null))
+        );
         node.ask(&["get", "carol"]).check_failed(3, &["no record"]);
         assert_eq!(node.ask(&["scan", "--json"]).json_lines().len(), 2);
         assert!(

@@ -49,6 +49,14 @@ fn a_record_from_put_to_delete() {
     assert_eq!(bins["bins"], json!({"age": 31}));
     let metadata = ask(&node, &["get", "alice", "--metadata", "--json"]).json();
     assert_eq!(metadata.get("bins"), None);
+    assert_eq!(
+        metadata["updated_at"],
+        json!(null),
+        "the index does not keep it"
+    );
+    let text = ask(&node, &["get", "alice", "--metadata"]);
+    let text = text.check_done();
+    assert!(!text.contains("updated"), "{text}");
     assert_eq!(metadata["generation"], 1);
 
     // Bins join the record; nil removes one.

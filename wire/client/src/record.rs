@@ -84,10 +84,12 @@ impl Record {
         (!expiry.is_never()).then(|| epoch() + Duration::from_secs(u64::from(expiry.get())))
     }
 
-    /// When the record was last written, by the node's clock.
+    /// When the record was last written, by the node's clock; `None` where the node does not say, which is
+    /// so when a get asked for metadata alone.
     #[must_use]
-    pub fn updated_at(&self) -> SystemTime {
-        epoch() + Duration::from_millis(self.metadata.last_update.get())
+    pub fn updated_at(&self) -> Option<SystemTime> {
+        let last_update = self.metadata.last_update?;
+        Some(epoch() + Duration::from_millis(last_update.get()))
     }
 }
 

@@ -45,7 +45,12 @@ impl Records {
         let found = self.find(namespace, digest);
         let found = found.ok_or(Refusal::new(Status::NotFound))?;
         check_damage(found)?;
-        Ok((found.metadata, select(&found.content, selection)))
+        let mut metadata = found.metadata;
+        if matches!(selection, BinSelection::MetadataOnly) {
+            // A node answers from its index, which does not keep it.
+            metadata.last_update = None;
+        }
+        Ok((metadata, select(&found.content, selection)))
     }
 
     pub(crate) fn put(
