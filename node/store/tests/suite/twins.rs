@@ -155,3 +155,39 @@ fn a_get_of_a_lone_twin_of_another_key_finds_nothing() {
     rig.run(put(&shard, 1, b"one")).unwrap();
     check(&mut rig, &shard, &[(1, Some(b"one")), (2, None)]);
 }
+
+/// FORMAT.md section 9: one matching tag is taken for the key by metadata, which reads no record; a get
+/// always compares the whole digest; and from the second key on, metadata reads records as well.
+#[test]
+fn metadata_takes_a_lone_tag_for_the_key_and_a_get_does_not() {
+    let mut rig = Rig::new(1, Shape::default());
+    let mut shard = rig.open_sound();
+    rig.run(put(&shard, 1, b"one")).unwrap();
+    rig.run(put(&shard, 1, b"one again")).unwrap();
+    let generation = |rig: &mut Rig, shard: &Shard, number| {
+        let found = rig.run(shard.metadata(&twin(number))).unwrap();
+        found.map(|metadata| metadata.generation.get())
+    };
+    for round in 0..2 {
+        let reads = shard.statistics().counters.device_reads;
+        assert_eq!(generation(&mut rig, &shard, 2), Some(2), "its twin's");
+        assert_eq!(shard.statistics().counters.device_reads, reads);
+        // Not even after that, or after another get, is the absent key's record there.
+        for _ in 0..2 {
+            check(&mut rig, &shard, &[(2, None), (1, Some(b"one again"))]);
+        }
+        if round == 0 {
+            rig.close(shard);
+            shard = rig.open_sound();
+        }
+    }
+    rig.run(put(&shard, 3, b"three")).unwrap();
+    for _ in 0..2 {
+        assert_eq!(generation(&mut rig, &shard, 1), Some(2));
+        assert_eq!(generation(&mut rig, &shard, 2), None, "told by the records");
+        assert_eq!(generation(&mut rig, &shard, 3), Some(1));
+        check(&mut rig, &shard, &[(2, None)]);
+        rig.close(shard);
+        shard = rig.open_sound();
+    }
+}
