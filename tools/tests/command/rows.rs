@@ -348,6 +348,41 @@ fn a_lost_connection_ends_the_load_and_doubt_is_kept_apart() {
     assert!(noted.iter().all(|number| there.contains(number)));
 }
 
+/// One row at a time: the sixth meets the loss, and whatever the machine's speed no seventh is taken of
+/// three thousand, though the node would be there again for it.
+#[test]
+fn no_row_is_taken_after_a_lost_connection() {
+    let (node, folder) = (MockNode::start(), tempfile::tempdir().unwrap());
+    let here = folder.path();
+    std::fs::write(here.join("f.csv"), many_rows(3000)).unwrap();
+    for _ in 0..5 {
+        node.inject(MessageKind::Put, Fault::Delay(std::time::Duration::ZERO));
+    }
+    node.inject(MessageKind::Put, Fault::CloseAfter);
+    let load = [
+        "load",
+        "f.csv",
+        "--key",
+        "id",
+        "--in-flight",
+        "1",
+        "--acknowledged",
+        "ack",
+        "--json",
+    ];
+    let ended = ask(&node, here, &load);
+    ended.check_failed(2, &["in doubt", "the connection broke"]);
+    let summary: Value = serde_json::from_str(&ended.stdout).unwrap();
+    let figures = ["read", "sent", "acknowledged", "in_doubt", "failed"];
+    assert_eq!(
+        figures.map(|name| summary[name].as_u64().unwrap()),
+        [6, 6, 5, 1, 0],
+        "{summary}"
+    );
+    assert_eq!(acknowledged(here), [0, 1, 2, 3, 4]);
+    assert_eq!((node.record_count(), node.pending_fault_count()), (6, 0));
+}
+
 #[test]
 fn a_busy_node_is_given_time() {
     let (node, folder) = (MockNode::start(), tempfile::tempdir().unwrap());
