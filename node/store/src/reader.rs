@@ -120,6 +120,11 @@ impl ShardCore {
         let candidates: Vec<Entry> = self.state.borrow().index.lookup(digest).collect();
         let mut unreadable = None;
         for entry in candidates {
+            // While the one before was read, this one's record may have been superseded and its place
+            // been given to another record, even of the same tag and not yet durable.
+            if !self.is_current(digest, &entry) {
+                return Ok(None);
+            }
             match self.read_at(digest, &entry).await {
                 Ok(Attempt::Found(record)) => {
                     return Ok(Some(Found::Record {
