@@ -34,8 +34,11 @@ struct Exported {
 /// The export is not complete: a file that was asked for is not there then. Or it is but for damaged
 /// records, which have been told: then the file is there, with all others.
 pub fn export(arguments: &ExportArguments, is_json: bool) -> Result<(), Failure> {
-    let progress = spinner(arguments.output.is_some());
-    let Some(path) = &arguments.output else {
+    // `-` is standard output here as it is standard input for `load`.
+    let file = arguments.output.as_deref();
+    let file = file.filter(|path| path.as_os_str() != "-");
+    let progress = spinner(file.is_some());
+    let Some(path) = file else {
         let mut output = Output::new();
         let outcome = write_records(arguments, &mut output, &progress);
         // What was written before an error is handed on as well.

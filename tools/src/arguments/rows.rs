@@ -168,7 +168,7 @@ pub struct ExportArguments {
     #[arg(long, value_name = "FORMAT", default_value = "jsonl")]
     pub format: FileFormat,
 
-    /// The file; it appears when the export is complete [default: standard output]
+    /// The file; it appears when the export is complete [default: standard output, as for `-`]
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
 

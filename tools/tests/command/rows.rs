@@ -72,7 +72,7 @@ fn rows_are_loaded_and_exported() {
         sorted(flights())
     );
     assert_eq!(
-        exported(&node, here, &["--set", "other"]),
+        exported(&node, here, &["--set", "other", "--output", "-"]),
         Vec::<Value>::new()
     );
     let got = ask(
