@@ -57,8 +57,48 @@ pub(super) async fn scan_data(
     is_void: &dyn Fn(Lsn) -> bool,
 ) -> Result<ScannedSegment, BufferError> {
     let segment_bytes = core.state.borrow().log.geometry().segment_bytes;
-    let read = read_range(core, segment, 0, segment_bytes).await?;
+    let read = read_surely(core, segment, segment_bytes).await?;
     Ok(scan_bytes(core, segment, &read, is_void))
+}
+
+/// Whether a batch of the segment's life stands near its beginning. Not only the first counts: it may have
+/// been lost together with the header. What a longer first batch would hide is not looked for, since
+/// segments that were prepared and never used are met at every start.
+pub(super) async fn has_begun(core: &ShardCore, segment: &LogSegment) -> Result<bool, BufferError> {
+    let segment_bytes = core.state.borrow().log.geometry().segment_bytes;
+    let read = read_range(core, segment, 0, segment_bytes.min(RECOVERY_READ_BYTES)).await?;
+    let found = scan_bytes(core, segment, &read, &|_| false);
+    Ok(!found.rows.is_empty())
+}
+
+/// Reads a whole segment until two reads in a row agree. Nothing but its bytes says what a segment holds
+/// that was never sealed: one read that the drive answers with other blocks would look like a segment in
+/// which nothing was written, and it would be sealed as that.
+async fn read_surely(
+    core: &ShardCore,
+    segment: &LogSegment,
+    segment_bytes: u64,
+) -> Result<(DmaBuffer, HashSet<u64>), BufferError> {
+    let unit = core.state.borrow().log.geometry().write_unit_bytes;
+    let (mut bytes, mut refused) = read_range(core, segment, 0, segment_bytes).await?;
+    for _ in 1..RECOVERY_READ_ATTEMPTS_MAX {
+        let (again, also_refused) = read_range(core, segment, 0, segment_bytes).await?;
+        refused.extend(also_refused);
+        let units = bytes.as_slice().chunks(usize_of(unit));
+        let pairs = units.zip(again.as_slice().chunks(usize_of(unit)));
+        let mut differ = (0..segment_bytes)
+            .step_by(usize_of(unit))
+            .zip(pairs)
+            .filter(|(offset, (first, second))| first != second && !refused.contains(offset));
+        if differ.next().is_none() {
+            return Ok((bytes, refused));
+        }
+        bytes = again;
+    }
+    // A drive that never says the same twice returns nothing.
+    refused.extend((0..segment_bytes).step_by(usize_of(unit)));
+    bytes.as_mut_slice().fill(0);
+    Ok((bytes, refused))
 }
 
 /// Writes every batch of a segment again that is whole and counts: the same bytes in the same place.
@@ -75,7 +115,7 @@ pub(super) async fn write_again(
     let Some(attached) = core.device(segment.header.slot) else {
         return Ok(());
     };
-    let read = read_range(core, segment, 0, segment_bytes).await?;
+    let read = read_surely(core, segment, segment_bytes).await?;
     let batches = whole_batches(&scan_bytes(core, segment, &read, is_void));
     let bytes = read.0.freeze();
     for batch in batches {
@@ -122,10 +162,10 @@ fn scan_bytes(
     let geometry = core.state.borrow().log.geometry();
     let unit = geometry.write_unit_bytes;
     let first = SEGMENT_HEADER_COPIES * unit;
-    let bytes = buffer
-        .as_slice()
+    let bytes = buffer.as_slice();
+    let bytes = bytes
         .get(..usize_of(geometry.segment_bytes))
-        .unwrap_or_default();
+        .unwrap_or(bytes);
     let mut scan = Scan {
         bytes,
         binding: DeviceBinding::new(&core.volume, segment.header.slot),
@@ -142,7 +182,7 @@ fn scan_bytes(
         },
     };
     let mut offset = first;
-    while offset < geometry.segment_bytes {
+    while offset < u64_of(bytes.len()) {
         let batch = scan
             .batch_at(offset, unit)
             .filter(|batch| !is_void(batch.lsn));

@@ -7,7 +7,7 @@
 use corelith_io::{BufferError, DeviceOffset, DmaBuffer};
 use futures_util::stream::{self, StreamExt};
 
-use super::data::scan_data;
+use super::data::{has_begun, scan_data};
 use super::{Highest, LogSegment, RecoveryReport};
 use crate::format::batch_header::BatchHeader;
 use crate::format::segment_header::{
@@ -279,23 +279,23 @@ impl<'a> SegmentReader<'a> {
         if footer.is_some_and(|footer| footer.life == header.life) {
             return Ok(true);
         }
-        let first = self.read_first_batch(attached).await?;
-        let Some(first) = first.filter(|first| first.life == header.life) else {
-            return Ok(false);
-        };
         let lost = LogSegment {
             number: self.number,
-            header: SegmentHeader {
-                first_lsn: first.lsn,
-                ..header.clone()
-            },
+            header: header.clone(),
             footer: None,
         };
+        if !has_begun(self.core, &lost).await? {
+            return Ok(false);
+        }
         let found = scan_data(self.core, &lost, &|_| false).await?;
-        Ok(found
-            .rows
-            .iter()
-            .any(|row| matches!(row, SummaryRow::Batch(batch) if batch.durable >= first.lsn)))
+        let batches = || {
+            found.rows.iter().filter_map(|row| match row {
+                SummaryRow::Batch(batch) => Some(batch),
+                SummaryRow::Record(_) => None,
+            })
+        };
+        let first = batches().map(|batch| batch.lsn).min();
+        Ok(first.is_some_and(|first| batches().any(|batch| batch.durable >= first)))
     }
 
     /// One write unit of the segment; `None` if the device does not return it.

@@ -176,8 +176,14 @@ impl Replayer<'_> {
         let known: HashSet<Lsn> = found.rows.iter().filter_map(batch_lsn).collect();
         let (lost, proven) = match expected {
             Expected::Count(footer) => {
+                let sound = found.rows.len().saturating_sub(found.damaged.len());
                 let lost = u64::from(footer.batch_count).saturating_sub(u64_of(known.len()));
-                (lost, footer.last_lsn.max(self.watermark))
+                // All that was sealed is there: what is torn was dropped when it was sealed, and stays so.
+                if u64_of(sound) >= u64::from(footer.row_count) {
+                    (lost, Lsn::NONE)
+                } else {
+                    (lost, footer.last_lsn.max(self.watermark))
+                }
             }
             Expected::UpTo { proven, last } => {
                 let missing_up_to = |last: Lsn| {

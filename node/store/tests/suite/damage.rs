@@ -295,3 +295,29 @@ fn a_buffer_that_is_used_again_does_not_complete_a_short_record() {
     rig.faults(0).overwrite(DeviceOffset::new(offset), &zeros);
     assert!(matches!(rig.get(&shard, 1), Err(ReadError::Damaged(_))));
 }
+
+#[test]
+fn a_misdirected_read_at_a_start_does_not_empty_the_open_segment() {
+    // Story: the scan of the segment that a cut had left open was answered with other blocks. It found
+    // nothing, nothing else says what such a segment holds, and it was sealed as empty.
+    for seed in 0..10 {
+        let mut rig = Rig::new(seed, Shape::default());
+        let shard = rig.open_sound();
+        for key in 0..5 {
+            rig.put(&shard, key, &content(key, 0, 600));
+        }
+        drop(shard);
+        rig.power_cut();
+        let middle = rig.segment_offset(0) + rig.shape.segment_bytes / 2;
+        let fault = PlannedFault::next(Fault::ReadMisdirected).within(middle..middle + 1);
+        rig.faults(0).plan(fault);
+        for _ in 0..2 {
+            let shard = rig.open_sound();
+            assert_eq!(rig.faults(0).planned_count(), 0);
+            for key in 0..5 {
+                rig.check(&shard, key, Some(&content(key, 0, 600)));
+            }
+            rig.close(shard);
+        }
+    }
+}

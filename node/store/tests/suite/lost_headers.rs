@@ -137,6 +137,30 @@ fn a_log_header_that_never_reached_the_device_is_noticed() {
 }
 
 #[test]
+fn a_log_header_that_is_lost_with_the_first_batch_is_noticed() {
+    // Story: the start looked for the remains of a lost header in the first batch only. When that was lost
+    // too, the segment counted as never used, and all its keys were answered with older versions.
+    let mut rig = Rig::new(1, Shape::default());
+    let start = rig.segment_range(0).start;
+    let faults = rig.faults(0);
+    let lost = |offset: u64| {
+        let range = start + offset..start + offset + 1;
+        PlannedFault::next(Fault::WriteLost).within(range)
+    };
+    faults.plan(lost(0).after(1));
+    faults.plan(lost(1024));
+    let shard = rig.open_sound();
+    for key in 0..4 {
+        rig.put(&shard, key, &content(key, 0, 600));
+    }
+    assert_eq!(rig.faults(0).struck_count(Fault::WriteLost), 2);
+    rig.run_until_idle();
+    rig.power_cut();
+    let shard = rig.open();
+    assert!(shard.may_be_stale(), "{:?}", shard.report());
+}
+
+#[test]
 fn a_life_that_could_not_be_put_on_record_is_not_begun() {
     let mut rig = Rig::new(1, Shape::default());
     let range = rig.segment_range(0);
