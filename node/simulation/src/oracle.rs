@@ -12,8 +12,9 @@
 //!
 //! It never talks to a store and draws no random numbers. It is exact but for two things, which it counts:
 //! losses that nothing vouches against, see [`Tolerance::batches_harmed`], and keys of which the store
-//! itself says that it cannot tell, see [`Oracle::lose_track`].
+//! itself says that it cannot tell: see [`Oracle::lose_track`], and writes on keys that are damaged.
 
+mod acknowledged;
 mod possibility;
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,7 @@ use std::rc::Rc;
 
 use crate::limits::{KEY_HISTORY_MAX, OPEN_WRITES_MAX};
 use crate::subject::{Answer, Key, Operation, Stored, ValueId};
+use acknowledged::{Acknowledged, Span, acknowledge, vouchers};
 pub use possibility::Ticket;
 use possibility::{Open, OpenOperations, Possibility, State};
 
@@ -96,13 +98,6 @@ pub struct Oracle {
 /// Which log of the store holds a key.
 pub type LogNumber = u64;
 
-/// When an acknowledged write began and was answered.
-#[derive(Clone, Copy, Debug)]
-struct Span {
-    began: Ticket,
-    answered: Ticket,
-}
-
 /// What is known of one key.
 #[derive(Clone, Debug)]
 struct KeyRecord {
@@ -119,15 +114,10 @@ struct KeyRecord {
     log: LogNumber,
     /// The store has said that it cannot tell, and nothing has been read since.
     is_untold: bool,
+    /// A get has been answered with an error in this life, on drives that harm data silently, and nothing
+    /// has been read since.
+    is_damaged: bool,
     history: VecDeque<Event>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Acknowledged {
-    state: State,
-    life: u64,
-    /// How many writes of its log had been acknowledged in that life before.
-    number: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -196,6 +186,9 @@ impl Oracle {
     /// under way.
     pub fn lose_track(&mut self, key: Key) {
         let record = self.keys.entry(key).or_default();
+        if record.is_untold {
+            return;
+        }
         record.remember(Event::LoseTrack);
         record.is_untold = true;
         self.totals.untold += 1;
@@ -277,7 +270,10 @@ impl Oracle {
         record.possible = after;
         if record.possible.is_empty() || record.is_untold {
             record.possible = before;
-            if !self.tells(key, &answer) && !self.tolerates(key, &answer) {
+            let is_excused = self.tells(key, &answer)
+                || self.heals(key, operation, &answer)
+                || self.tolerates(key, &answer);
+            if !is_excused {
                 return Err(self.violation(key, operation, answer));
             }
         }
@@ -300,6 +296,7 @@ impl Oracle {
         self.life += 1;
         for record in self.keys.values_mut() {
             record.remember(Event::Restart);
+            record.is_damaged = false;
             let open = std::mem::take(&mut record.open);
             let unanswered = open.values().filter(|open| open.doubted.is_none()).count();
             self.totals.cut_off += u64::try_from(unanswered).unwrap_or(0);
@@ -359,6 +356,11 @@ impl Oracle {
             Answer::Written(_) | Answer::Deleted(_) => totals.writes += 1,
         }
         let record = self.keys.entry(key).or_default();
+        match answer {
+            Answer::Found(_) | Answer::Seen(_) => record.is_damaged = false,
+            Answer::Unreadable(_) => record.is_damaged |= self.tolerance.batches_harmed > 0,
+            _ => {}
+        }
         let state = match (operation, answer) {
             (
                 Operation::Put(value) | Operation::Create(value) | Operation::PutIf { value, .. },
@@ -376,11 +378,15 @@ impl Oracle {
                 {
                     totals.surfaced += 1;
                 }
-                // A read in the same life proves nothing of what the next start finds.
+                // A read in the same life proves nothing of what the next start finds. One in a later life
+                // proves that whatever else is known of earlier lives came before.
                 let known = record.acknowledged.iter();
                 let earlier = known.take_while(|known| known.life < self.life).count();
-                let confirmed = position.map_or(0, |position| position + 1);
-                record.confirmed_count = record.confirmed_count.max(confirmed.min(earlier));
+                let behind = position.and_then(|at| record.acknowledged.get_mut(at..earlier));
+                if let Some(behind) = behind.filter(|behind| !behind.is_empty()) {
+                    behind.rotate_left(1);
+                    record.confirmed_count = earlier;
+                }
                 return;
             }
             _ => return,
@@ -388,11 +394,13 @@ impl Oracle {
         let spans = self.spans.entry(record.log).or_default();
         let (life, number) = (self.life, spans.len());
         spans.push(span);
-        record.acknowledged.push(Acknowledged {
+        let new = Acknowledged {
             state,
             life,
             number,
-        });
+            span,
+        };
+        acknowledge(&mut record.acknowledged, new);
     }
 
     /// Whether a read that no order explains is a loss that the drives' faults excuse. The key then holds
@@ -413,15 +421,25 @@ impl Oracle {
                 None => return false,
             },
         };
-        let lost = record.acknowledged.get(kept..).unwrap_or_default();
+        // A delete and a put that were under way together may have gone either way.
+        let found = position.and_then(|position| record.acknowledged.get(position));
+        let is_later =
+            |change: &&Acknowledged| !found.is_some_and(|found| change.is_unordered(found));
+        let behind = record.acknowledged.get(kept..).unwrap_or_default();
+        let lost: Vec<_> = behind.iter().filter(is_later).collect();
         let (harmed, log) = (self.tolerance.batches_harmed, record.log);
-        let excused = |lost: &Acknowledged| {
+        let excused = |lost: &&Acknowledged| {
             let vouchers = self.vouchers.get(&(lost.life, log));
             let count = vouchers.and_then(|vouchers| vouchers.get(lost.number));
             // One of the batches is the lost write's own.
             count.is_some_and(|count| *count < harmed)
         };
-        if lost.is_empty() || kept < record.confirmed_count || !lost.iter().all(excused) {
+        // If all of them may have gone before, one did not, since no order explains the answer.
+        let is_excused = match lost.as_slice() {
+            [] => behind.iter().any(|change| excused(&change)),
+            lost => lost.iter().all(excused),
+        };
+        if kept < record.confirmed_count || !is_excused {
             return false;
         }
         record.acknowledged.truncate(kept);
@@ -459,6 +477,28 @@ impl Oracle {
         }
     }
 
+    /// Whether this is a write on a damaged key: the error has told that nobody knows what the key held, so
+    /// nobody can say which generation follows. From then on it holds what was written.
+    fn heals(&mut self, key: Key, operation: Operation, answer: &Answer) -> bool {
+        let record = self.keys.entry(key).or_default();
+        let state = match (operation, answer) {
+            _ if !record.is_damaged || record.is_untold => return false,
+            (
+                Operation::Put(value) | Operation::Create(value) | Operation::PutIf { value, .. },
+                Answer::Written(generation),
+            ) => Some(Stored {
+                value,
+                generation: *generation,
+            }),
+            (Operation::Delete, Answer::Deleted(_)) => None,
+            _ => return false,
+        };
+        record.remember(Event::LoseTrack);
+        record.settle(state);
+        self.totals.untold += 1;
+        true
+    }
+
     fn violation(&self, key: Key, operation: Operation, answer: Answer) -> Box<Violation> {
         let record = self.keys.get(&key).cloned().unwrap_or_default();
         let states: BTreeSet<State> = record.possible.iter().map(Possibility::state).collect();
@@ -484,6 +524,7 @@ impl Default for KeyRecord {
             surfaced: BTreeSet::new(),
             log: 0,
             is_untold: false,
+            is_damaged: false,
             history: VecDeque::new(),
         }
     }
@@ -510,28 +551,13 @@ impl KeyRecord {
     }
 }
 
-/// How many writes of a log vouch for each, one on top of the other: the first that began when it was
-/// answered, the first that began when that one was, and so on. No two of them can share a batch.
-fn vouchers(spans: &[Span]) -> Vec<u64> {
-    let mut counts = vec![0; spans.len()];
-    for (number, span) in spans.iter().enumerate().rev() {
-        let mut later = (number + 1..).zip(spans.iter().skip(number + 1));
-        let next = later.find(|(_, other)| other.began > span.answered);
-        let beyond = next.and_then(|(next, _)| counts.get(next).copied());
-        if let (Some(beyond), Some(count)) = (beyond, counts.get_mut(number)) {
-            *count = beyond + 1;
-        }
-    }
-    counts
-}
-
 impl fmt::Display for Event {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Begin(ticket, operation) => write!(formatter, "[{}] {operation}", ticket.0),
             Self::End(ticket, answer) => write!(formatter, "[{}] answered: {answer}", ticket.0),
             Self::Restart => write!(formatter, "==== restart"),
-            Self::LoseTrack => write!(formatter, "a loss of unknown extent was accepted"),
+            Self::LoseTrack => write!(formatter, "nobody can tell what the key holds"),
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::limits::{FAILED_STARTS_MAX, MOMENTS_MAX, POOL_ARENA_BYTES};
 use crate::oracle::{Tolerance, Violation};
 pub use crate::report::Report;
 use crate::scenario::{Profile, Scenario};
-use crate::subject::{Process, Subject, Trust};
+use crate::subject::{Key, Process, Subject, Trust};
 
 /// What went wrong.
 #[derive(Clone, Debug)]
@@ -83,8 +83,8 @@ struct Run<'a> {
     report: Report,
     life: u64,
     failed_starts_in_row: u32,
-    /// The store has said that it may have lost something: the next start accepts that.
-    accepts_loss: bool,
+    /// Keys of which the store has said that it may have lost something: the next start accepts that.
+    stale_keys: Vec<Key>,
 }
 
 thread_local! {
@@ -156,7 +156,7 @@ impl<'a> Run<'a> {
             report: Report::default(),
             life: 0,
             failed_starts_in_row: 0,
-            accepts_loss: false,
+            stale_keys: Vec::new(),
         }
     }
 
@@ -237,7 +237,10 @@ impl<'a> Run<'a> {
         } else {
             MOMENTS_MAX
         };
-        let process = self.world.process(self.accepts_loss);
+        // A start that is cut off may have made a part of the loss final.
+        let lost = self.stale_keys.iter();
+        lost.for_each(|key| self.world.desk.oracle.borrow_mut().lose_track(*key));
+        let process = self.world.process(!self.stale_keys.is_empty());
         let started = executor.spawn(TaskKind::Foreground, "start", S::open(process));
         match executor.run(budget) {
             Stop::Exhausted if cut_in_start => {
@@ -260,9 +263,12 @@ impl<'a> Run<'a> {
             }
         };
         self.failed_starts_in_row = 0;
-        let is_stale = self.note_trust(&subject);
-        self.report.stale_starts += u64::from(is_stale);
-        self.accepts_loss = is_stale;
+        self.stale_keys = self.note_trust(&subject);
+        self.report.stale_starts += u64::from(!self.stale_keys.is_empty());
+        if !self.world.desk.is_harmed() {
+            // What a device merely refuses to return just now, nobody accepts as lost.
+            self.stale_keys.clear();
+        }
         executor.spawn(TaskKind::Background, "background", subject.background());
         let reads_fail = faulty_start && self.random.coin();
         if !reads_fail {
@@ -435,20 +441,20 @@ impl<'a> Run<'a> {
         });
     }
 
-    /// Tells the oracle what the store says of itself. True if it says that it may have lost something,
-    /// and nobody has accepted that.
-    fn note_trust<S: Subject>(&self, subject: &S) -> bool {
+    /// Tells the oracle what the store says of itself. Returns the keys of which it says that it may have
+    /// lost something, when nobody has accepted that.
+    fn note_trust<S: Subject>(&self, subject: &S) -> Vec<Key> {
         let mut oracle = self.world.desk.oracle.borrow_mut();
-        let mut is_stale = false;
+        let mut stale = Vec::new();
         for key in &self.scenario.keys {
             oracle.set_log(*key, subject.log_of(*key));
             match subject.trust(*key) {
                 Trust::Sure => {}
-                Trust::MayBeStale => is_stale = true,
+                Trust::MayBeStale => stale.push(*key),
                 Trust::LossAccepted => oracle.lose_track(*key),
             }
         }
-        is_stale
+        stale
     }
 
     fn executor(&mut self) -> Executor {

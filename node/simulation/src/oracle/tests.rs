@@ -415,6 +415,64 @@ fn a_tolerated_loss_is_counted_and_only_where_nothing_that_is_left_vouches() {
     );
 }
 
+/// Seed 3431 of drives that harm data silently: of two writes the later was answered first, and its loss
+/// counted as the loss of the other too, which an earlier life had confirmed.
+#[test]
+fn concurrent_writes_are_lost_in_the_order_of_their_generations() {
+    let mut tale = Tale::default();
+    tale.oracle.note_harm(1);
+    let (first, second) = (tale.begin(put(1)), tale.begin(put(2)));
+    assert!(tale.end(second, Answer::Written(2)));
+    assert!(tale.end(first, Answer::Written(1)));
+    tale.oracle.restart();
+    assert!(tale.tell(Operation::Get, stored(2, 2)));
+    assert!(tale.tell(put(3), Answer::Written(3)));
+    tale.oracle.restart();
+    assert!(tale.may_read(stored(2, 2)) && !tale.may_read(stored(1, 1)));
+}
+
+/// Seed 6071 of drives that harm data silently: a put was answered after the delete that removed it, and
+/// the later loss of another write counted as its loss too.
+#[test]
+fn a_delete_and_a_put_under_way_together_may_have_gone_either_way() {
+    let mut tale = Tale::default();
+    tale.oracle.note_harm(1);
+    let (put_first, delete) = (tale.begin(put(1)), tale.begin(Operation::Delete));
+    assert!(tale.end(delete, Answer::Deleted(true)));
+    assert!(tale.end(put_first, Answer::Written(1)));
+    tale.oracle.restart();
+    assert!(tale.tell(Operation::Get, NOTHING));
+    assert!(tale.tell(put(2), Answer::Written(1)));
+    tale.oracle.restart();
+    assert!(tale.may_read(NOTHING) && !tale.may_read(stored(1, 1)));
+}
+
+/// Seed 11580 of drives that harm data silently: a write that a cut had left torn was dropped by one start.
+/// Then a fault took the footers that told so, and to the next start it was a damaged record.
+#[test]
+fn nobody_knows_which_generation_follows_a_damaged_one() {
+    let damaged = || Answer::Unreadable("damaged".into());
+    let told = |harmed, error: bool, answer| {
+        let mut tale = Tale::default();
+        tale.oracle.note_harm(harmed);
+        tale.begin(put(1));
+        tale.oracle.restart();
+        assert!(tale.tell(Operation::Get, NOTHING));
+        tale.oracle.restart();
+        assert!(!error || tale.tell(Operation::Get, damaged()));
+        (tale.tell(put(2), answer), tale)
+    };
+    let (is_right, healed) = told(1, true, Answer::Written(2));
+    assert!(is_right && healed.may_read_only(&stored(2, 2)));
+    assert_eq!(healed.oracle.totals().untold, 1);
+    assert!(told(1, true, Answer::Written(1)).0);
+    assert!(!told(1, false, Answer::Written(2)).0, "no error has told");
+    assert!(!told(1, true, Answer::Refused).0, "a put is never refused");
+    let (_, mut tale) = told(1, false, Answer::Written(1));
+    assert!(tale.tell(Operation::Get, damaged()));
+    assert!(!tale.may_read(NOTHING), "never an older version");
+}
+
 #[test]
 fn an_accepted_loss_lets_a_key_hold_anything_that_was_ever_written_to_it() {
     let mut tale = Tale::default();
