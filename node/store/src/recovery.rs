@@ -17,13 +17,15 @@ mod replay;
 
 use std::collections::HashSet;
 
+use corelith_io::DeviceError;
+
 use crate::allocation::{HeaderError, HeaderWrite};
 use crate::format::segment_header::SegmentHeader;
 use crate::format::summary::{Footer, SummaryRow};
 use crate::limits::{LSN_GAP_AT_START, VERSION_GAP_AT_START};
 use crate::log::{Log, OpenSegment};
 use crate::place::SegmentNumber;
-use crate::seal::seal;
+use crate::seal::{SealError, seal};
 use crate::segments::SegmentState;
 use crate::state::ShardCore;
 use crate::{Lsn, OpenError, Version};
@@ -126,7 +128,7 @@ pub(crate) async fn recover(
         repair(core, header, &mut report).await;
     }
     for segment in replayed.unsealed {
-        seal_unsealed(core, &segment).await;
+        seal_unsealed(core, &segment).await?;
     }
     Ok(report)
 }
@@ -171,11 +173,7 @@ async fn write_again(
         // What cannot be read back is what was there before, and that was read.
         Ok(_) | Err(HeaderError::ReadBack) => {}
         Err(HeaderError::Device(error)) => {
-            let device = core.device(segment.header.slot);
-            return Err(OpenError::Device {
-                device: device.map_or_else(String::new, |device| device.device.name().to_owned()),
-                error,
-            });
+            return Err(device_error(core, segment.header.slot, error));
         }
     }
     let counts: HashSet<Lsn> = rows.iter().filter_map(replay::batch_lsn).collect();
@@ -223,11 +221,17 @@ async fn repair(core: &ShardCore, header: &SegmentHeader, report: &mut RecoveryR
     }
 }
 
-/// Seals what a crash left open. A segment that cannot be sealed is kept as it is.
-async fn seal_unsealed(core: &ShardCore, segment: &OpenSegment) {
+/// Seals what a crash left open. A device that does not take the summary stops the start: the next one would
+/// find what this one has dropped, with newer batches that seem to vouch for it. A segment in which the
+/// summary has no room is kept as it is.
+async fn seal_unsealed(core: &ShardCore, segment: &OpenSegment) -> Result<(), OpenError> {
     let state = match seal(core, segment).await {
         Ok(_) => SegmentState::Sealed,
-        Err(error) => {
+        Err(SealError::Device(error)) => {
+            return Err(device_error(core, segment.place.slot, error));
+        }
+        Err(SealError::Buffer(error)) => return Err(OpenError::Buffer(error)),
+        Err(error @ SealError::NoRoom { .. }) => {
             tracing::warn!(shard = core.number, %error, "a segment that a crash left open could not be sealed: it is kept, and scanned at the next start");
             SegmentState::Lost
         }
@@ -236,4 +240,13 @@ async fn seal_unsealed(core: &ShardCore, segment: &OpenSegment) {
         .borrow_mut()
         .segments
         .set_state(segment.number, state);
+    Ok(())
+}
+
+fn device_error(core: &ShardCore, slot: u16, error: DeviceError) -> OpenError {
+    let device = core.device(slot);
+    OpenError::Device {
+        device: device.map_or_else(String::new, |device| device.device.name().to_owned()),
+        error,
+    }
 }
