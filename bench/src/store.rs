@@ -8,6 +8,7 @@ use std::rc::Rc;
 use clap::Args;
 use corelith_index::{Digest, ExpirySeconds, SetId};
 use corelith_io::{Access, BufferPool, Clock, Device, LocalTasks, Ring};
+use corelith_store::limits::INDEX_BYTES_CACHED;
 use corelith_store::volume::{FormatOptions, format_volume};
 use corelith_store::{Change, Needs, Shard, ShardOptions};
 use rand::{RngExt, SeedableRng};
@@ -154,6 +155,7 @@ async fn make(
         shard: 0,
         index_memory_bytes: memory,
         accept_stale: false,
+        index_bytes_cached: INDEX_BYTES_CACHED,
     };
     Ok(Shard::open(&volume, devices, (pool, &clock), &options).await?)
 }

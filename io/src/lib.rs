@@ -64,6 +64,7 @@ pub use ring::{
 };
 pub use send_buffer::SendBuffer;
 pub use stream::{ReceiveFuture, SendFuture, ShutdownFuture, Stream, StreamError};
+pub use sys::fetch::prefetch_line;
 pub use sys::handover::adopt_descriptor;
 pub use tasks::{LocalTask, LocalTasks, TasksFull};
 pub use wake::CoreWaker;

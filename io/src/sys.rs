@@ -6,6 +6,7 @@
 #[cfg(test)]
 pub(crate) mod allocation_count;
 pub(crate) mod block_query;
+pub(crate) mod fetch;
 pub(crate) mod handover;
 pub(crate) mod mapping;
 pub(crate) mod memory;

@@ -1,6 +1,7 @@
 //! The real store behind the simulator's face: all shards of one volume in one process.
 
 use corelith_index::{Digest, ExpirySeconds, PartitionId, ScanPosition, SetId};
+use corelith_store::limits::INDEX_BYTES_CACHED;
 use corelith_store::volume::{FormatOptions, format_volume, open_volume};
 use corelith_store::{Change, Current, Needs, ReadError, Record, Shard, ShardOptions, WriteError};
 
@@ -74,6 +75,7 @@ impl Subject for ShardSubject {
                 shard,
                 index_memory_bytes: INDEX_MEMORY_BYTES,
                 accept_stale: accepts_loss,
+                index_bytes_cached: INDEX_BYTES_CACHED,
             };
             let opened = Shard::open(&volume, &devices, (&pool, &clock), &options).await;
             shards.push(opened.map_err(|error| error.to_string())?);

@@ -12,6 +12,7 @@ use corelith_io::{
     BufferPool, BufferPoolConfig, Clock, CoreWaker, Device, Listener, MailboxReceiver,
     MailboxSender, OpenDevice, PortUse, Ring, RingConfig, RingFeatures,
 };
+use corelith_store::limits::INDEX_BYTES_CACHED;
 use corelith_store::volume::Volume;
 use corelith_store::{RecoveryReport, Shard, ShardOptions};
 use corelith_wire::FrameEncoder;
@@ -218,6 +219,7 @@ async fn open_shards(
                 shard: number,
                 index_memory_bytes: plan.index_memory_bytes,
                 accept_stale: plan.accept_stale,
+                index_bytes_cached: INDEX_BYTES_CACHED,
             };
             let shard = Shard::open(&plan.volume, devices, (pool, clock), &options).await?;
             Ok::<_, BootError>((number, shard))

@@ -41,6 +41,7 @@ mod segments;
 mod state;
 
 mod allocation;
+mod announced;
 mod committer;
 mod damage;
 mod reader;

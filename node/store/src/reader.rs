@@ -40,6 +40,7 @@ impl ShardCore {
         if self.stale.get() {
             return Err(ReadError::MayBeStale);
         }
+        self.announce(digest).await;
         match self.find(digest, Depth::Record).await? {
             Found::Record { entry, record, .. } if !self.clock.is_past(entry.expiry) => {
                 Ok(Some(record))

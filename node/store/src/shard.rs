@@ -9,6 +9,7 @@ use corelith_index::{Digest, Index, SetId, Shard as IndexShard};
 use corelith_io::{BufferPool, Clock, Device};
 use hashbrown::HashMap;
 
+use crate::announced::Announced;
 use crate::format::fields::u64_of;
 use crate::log::{Log, LogGeometry};
 use crate::notify::Notify;
@@ -32,6 +33,10 @@ pub struct ShardOptions {
     pub index_memory_bytes: u64,
     /// Serve although part of the log was lost: an operator has accepted that answers may be stale.
     pub accept_stale: bool,
+    /// Size in bytes up to which the index is taken to be in the CPU's caches: beyond it, gets wait for one
+    /// round of the core's tasks and have their look-ups fetched together.
+    /// [`limits::INDEX_BYTES_CACHED`](crate::limits::INDEX_BYTES_CACHED) but for tests.
+    pub index_bytes_cached: u64,
 }
 
 /// One shard of a volume, open on this core.
@@ -277,6 +282,8 @@ fn empty_core(
         clock: StoreClock::new(clock.clone()),
         turns: KeyTurns::default(),
         state: RefCell::new(state),
+        index_bytes_cached: options.index_bytes_cached,
+        announced: Announced::new(),
         work: Notify::default(),
         room: Notify::default(),
         closing: Cell::new(false),

@@ -12,6 +12,7 @@ use corelith_io::{BufferPool, Device};
 use hashbrown::HashMap;
 
 use crate::Lsn;
+use crate::announced::Announced;
 use crate::batch::{Appended, Batch, Writes};
 use crate::format::binding::DeviceBinding;
 use crate::format::fields::u64_of;
@@ -107,6 +108,10 @@ pub(crate) struct ShardCore {
     pub(crate) clock: StoreClock,
     pub(crate) turns: KeyTurns,
     pub(crate) state: RefCell<State>,
+    /// Size of the index up to which gets are not announced, in bytes.
+    pub(crate) index_bytes_cached: u64,
+    /// Gets about to look the index up.
+    pub(crate) announced: Announced,
     /// Work for the background task.
     pub(crate) work: Notify,
     /// Room for writers that wait.

@@ -190,6 +190,7 @@ impl Rig {
             shard,
             index_memory_bytes: self.shape.index_memory_bytes,
             accept_stale: self.shape.accept_stale,
+            index_bytes_cached: 0,
         };
         self.run(async { Shard::open(&volume, &devices, (&pool, &clock), &options).await })
     }
