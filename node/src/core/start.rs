@@ -14,7 +14,7 @@ use corelith_io::{
 };
 use corelith_store::limits::INDEX_BYTES_CACHED;
 use corelith_store::volume::Volume;
-use corelith_store::{RecoveryReport, Shard, ShardOptions};
+use corelith_store::{Commit, RecoveryReport, Shard, ShardOptions};
 use corelith_wire::FrameEncoder;
 use glommio::{LocalExecutorBuilder, Placement};
 
@@ -220,6 +220,7 @@ async fn open_shards(
                 index_memory_bytes: plan.index_memory_bytes,
                 accept_stale: plan.accept_stale,
                 index_bytes_cached: INDEX_BYTES_CACHED,
+                commit: Commit::Durable,
             };
             let shard = Shard::open(&plan.volume, devices, (pool, clock), &options).await?;
             Ok::<_, BootError>((number, shard))

@@ -25,6 +25,10 @@ pub(crate) struct Appended {
     pub(crate) address: RecordAddress,
     /// The place of the version that this one replaces in the index.
     pub(crate) previous: Option<RecordAddress>,
+    /// Its writer is answered ahead of the device.
+    pub(crate) is_acknowledged: bool,
+    /// A version below it that is on its way as well is, or may be, one whose writer was.
+    pub(crate) is_above_acknowledged: bool,
 }
 
 /// The writes of a batch: what is left of it when its bytes are of no use any more.
@@ -130,20 +134,25 @@ impl OpenBatch {
         }
     }
 
-    /// The content of a record in it.
-    pub(crate) fn content(&self, row: &RecordRow) -> Option<&[u8]> {
-        content_in(self.buffer.as_slice(), self.offset_bytes, row)
+    /// Header and content of a record in it.
+    pub(crate) fn stored(&self, row: &RecordRow) -> Option<&[u8]> {
+        stored_in(self.buffer.as_slice(), self.offset_bytes, row)
     }
 }
 
 impl Batch {
     /// The content of a record in it.
     pub(crate) fn content(&self, row: &RecordRow) -> Option<&[u8]> {
-        content_in(&self.buffer, self.offset_bytes, row)
+        self.stored(row)?.get(RECORD_HEADER_BYTES..)
+    }
+
+    /// Header and content of a record in it.
+    pub(crate) fn stored(&self, row: &RecordRow) -> Option<&[u8]> {
+        stored_in(&self.buffer, self.offset_bytes, row)
     }
 }
 
-fn content_in<'a>(bytes: &'a [u8], batch_offset_bytes: u64, row: &RecordRow) -> Option<&'a [u8]> {
-    let start = usize_of(row.offset_bytes.checked_sub(batch_offset_bytes)?) + RECORD_HEADER_BYTES;
-    bytes.get(start..start + usize_of(row.content_bytes.into()))
+fn stored_in<'a>(bytes: &'a [u8], batch_offset_bytes: u64, row: &RecordRow) -> Option<&'a [u8]> {
+    let start = usize_of(row.offset_bytes.checked_sub(batch_offset_bytes)?);
+    bytes.get(start..start + RECORD_HEADER_BYTES + usize_of(row.content_bytes.into()))
 }

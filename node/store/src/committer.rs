@@ -1,8 +1,9 @@
 //! The shard's background task: gives batches to the device, settles them in log order, seals full
 //! segments, and keeps segments ready.
 //!
-//! A batch leaves as soon as there is a place in flight; what is appended meanwhile forms the next
-//! one. A lone write therefore leaves at once, and no timer is involved.
+//! A batch that somebody waits for leaves as soon as there is a place in flight; what is appended meanwhile
+//! forms the next one. A lone durable write therefore leaves at once, and no timer is involved. A batch
+//! of buffered writes alone leaves when it is full, or when the shard is flushed.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -92,7 +93,9 @@ fn start_batches(core: &Rc<ShardCore>, work: &mut Work) {
             if state.log.flights.len() >= BATCHES_IN_FLIGHT_MAX {
                 return;
             }
-            if state.log.queued.is_empty() {
+            // A batch that nobody waits for goes on filling until its shard is flushed.
+            let leaves = core.closing.get() || state.log.is_open_wanted();
+            if leaves && state.log.queued.is_empty() {
                 state.log.close_batch(core.clock.now_ms());
             }
             let Some(submission) = state.log.take_off() else {

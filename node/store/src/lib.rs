@@ -42,6 +42,7 @@ mod state;
 
 mod allocation;
 mod announced;
+mod commit;
 mod committer;
 mod damage;
 mod reader;
@@ -50,6 +51,7 @@ mod scan;
 mod seal;
 mod writer;
 
+pub use commit::Commit;
 pub use damage::DamagedRecord;
 pub use error::{OpenError, ReadError, WriteError};
 pub use format::record_header::RecordError;

@@ -14,10 +14,11 @@ use corelith_index::{Digest, ExpirySeconds, Generation, RecordAddress, SetId};
 use corelith_io::{DmaBuffer, FrozenBuffer};
 
 use crate::batch::{Appended, Batch, OpenBatch, Writes};
+use crate::commit::Commit;
 use crate::format::batch_header::{BATCH_HEADER_BYTES, BatchHeader};
 use crate::format::binding::DeviceBinding;
 use crate::format::fields::{u32_of, u64_of, usize_of};
-use crate::format::record_header::{RecordFlags, RecordHeader};
+use crate::format::record_header::{RECORD_HEADER_BYTES, RecordFlags, RecordHeader};
 use crate::format::segment_header::SEGMENT_HEADER_COPIES;
 use crate::format::summary::{BatchRow, RecordRow, SummaryRow, tail_bytes};
 use crate::limits::BATCH_BYTES_MAX;
@@ -36,6 +37,10 @@ pub(crate) struct NewRecord<'a> {
     pub(crate) content: &'a [u8],
     /// The place of the version that this one replaces in the index.
     pub(crate) previous: Option<RecordAddress>,
+    /// When its writer is answered.
+    pub(crate) commit: Commit,
+    /// The version that it builds on is on its way, and its writer or one before was answered.
+    pub(crate) is_above_acknowledged: bool,
 }
 
 /// The segment that the log appends to, or one that waits for its summary.
@@ -276,11 +281,37 @@ impl Log {
             row,
             address,
             previous: record.previous,
+            is_acknowledged: record.commit == Commit::Buffered,
+            is_above_acknowledged: record.is_above_acknowledged,
         };
         batch.writes.records.push(appended);
         segment.rows.push(SummaryRow::Record(row));
         self.next_version = version.advanced(1);
         (appended, batch.lsn, Rc::clone(&batch.writes.outcome))
+    }
+
+    /// True if somebody waits for the open batch.
+    pub(crate) fn is_open_wanted(&self) -> bool {
+        self.open
+            .as_ref()
+            .is_some_and(|batch| batch.writes.outcome.is_wanted())
+    }
+
+    /// What the writers in the open batch wait for, if there is one.
+    pub(crate) fn open_outcome(&self) -> Option<Rc<Outcome>> {
+        let open = self.open.as_ref()?;
+        Some(Rc::clone(&open.writes.outcome))
+    }
+
+    /// The outcome of the newest batch that is not settled.
+    pub(crate) fn newest_outcome(&self) -> Option<Rc<Outcome>> {
+        let in_flight = self.flights.iter().map(|flight| &flight.write);
+        let newest = in_flight.chain(&self.queued).rev();
+        let mut closed = newest.filter_map(|write| match write {
+            LogWrite::Batch(batch) => Some(Rc::clone(&batch.writes.outcome)),
+            LogWrite::Header { .. } => None,
+        });
+        self.open_outcome().or_else(|| closed.next())
     }
 
     /// Closes the open batch, if there is one: no more records join it. `time_ms` is the store's clock.
@@ -459,12 +490,17 @@ impl Log {
 
     /// The content of a record that is not settled yet, in the batch at `lsn`.
     pub(crate) fn pending_content(&self, lsn: Lsn, row: &RecordRow) -> Option<&[u8]> {
+        self.pending_stored(lsn, row)?.get(RECORD_HEADER_BYTES..)
+    }
+
+    /// Header and content of a record that is not settled yet, as the batch at `lsn` has them.
+    pub(crate) fn pending_stored(&self, lsn: Lsn, row: &RecordRow) -> Option<&[u8]> {
         if let Some(open) = self.open.as_ref().filter(|batch| batch.lsn == lsn) {
-            return open.content(row);
+            return open.stored(row);
         }
         let in_flight = self.flights.iter().map(|flight| &flight.write);
         in_flight.chain(&self.queued).find_map(|write| match write {
-            LogWrite::Batch(batch) if batch.lsn == lsn => batch.content(row),
+            LogWrite::Batch(batch) if batch.lsn == lsn => batch.stored(row),
             LogWrite::Batch(_) | LogWrite::Header { .. } => None,
         })
     }

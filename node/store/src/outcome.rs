@@ -23,6 +23,8 @@ pub(crate) enum BatchEnd {
 #[derive(Default)]
 pub(crate) struct Outcome {
     end: Cell<Option<BatchEnd>>,
+    /// Somebody waits: the batch is to leave as soon as there is a place in flight.
+    wanted: Cell<bool>,
     waiting: RefCell<Vec<Waker>>,
 }
 
@@ -39,6 +41,16 @@ impl Outcome {
     /// The end, if it has come.
     pub(crate) fn end(&self) -> Option<BatchEnd> {
         self.end.get()
+    }
+
+    /// Has the batch leave; true if nobody had wanted that before.
+    pub(crate) fn want(&self) -> bool {
+        !self.wanted.replace(true)
+    }
+
+    /// True if somebody waits for the batch.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.wanted.get()
     }
 
     /// Waits for the end.

@@ -40,6 +40,9 @@ impl ShardCore {
         if self.stale.get() {
             return Err(ReadError::MayBeStale);
         }
+        if let Some(pending) = self.ahead_of_index(digest).await {
+            return self.read_pending(&pending);
+        }
         self.announce(digest).await;
         match self.find(digest, Depth::Record).await? {
             Found::Record { entry, record, .. } if !self.clock.is_past(entry.expiry) => {
@@ -56,6 +59,9 @@ impl ShardCore {
     ) -> Result<Option<Metadata>, ReadError> {
         if self.stale.get() {
             return Err(ReadError::MayBeStale);
+        }
+        if let Some(pending) = self.ahead_of_index(digest).await {
+            return Ok(self.pending_metadata(&pending));
         }
         let mut found = self.find(digest, Depth::Entry).await?;
         if matches!(&found, Found::Entry(entry) if entry.is_damaged) {

@@ -42,6 +42,7 @@ impl Shard {
         if core.stale.get() {
             return Err(ReadError::MayBeStale);
         }
+        core.settle_acknowledged().await;
         let mut found = Vec::new();
         let count_max = count_max.clamp(1, SCAN_RECORDS_MAX);
         let next = core

@@ -11,6 +11,7 @@ use corelith_index::{Digest, ExpirySeconds, Generation, RecordAddress, RecordLen
 use hashbrown::HashMap;
 
 use crate::WriteError;
+use crate::commit::Commit;
 use crate::format::record_header::RecordFlags;
 use crate::limits::{SET_NAME_BYTES_MAX, SETS_MAX};
 use crate::log::NewRecord;
@@ -147,7 +148,7 @@ impl ShardCore {
             }
             let pending = self.state.borrow().sets.pending(name);
             if let Some(outcome) = pending {
-                outcome.wait().await;
+                self.end_of(outcome).await;
                 continue;
             }
             // One definition is made at a time; what is on its way does not hold up the next.
@@ -162,7 +163,7 @@ impl ShardCore {
             }
             let (set, outcome) = self.append_definition(name).await?;
             drop(turn);
-            return match outcome.wait().await {
+            return match self.end_of(outcome).await {
                 BatchEnd::Durable => Ok(set),
                 BatchEnd::InDoubt => Err(WriteError::InDoubt),
                 BatchEnd::NotWritten => Err(WriteError::NotWritten),
@@ -198,6 +199,8 @@ impl ShardCore {
                 updated_ms: self.clock.now_ms(),
                 content: name.as_bytes(),
                 previous: None,
+                commit: Commit::Durable,
+                is_above_acknowledged: false,
             };
             match self.try_append(&record)? {
                 Append::Done(_, outcome) => {

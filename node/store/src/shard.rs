@@ -10,6 +10,7 @@ use corelith_io::{BufferPool, Clock, Device};
 use hashbrown::HashMap;
 
 use crate::announced::Announced;
+use crate::commit::Commit;
 use crate::format::fields::u64_of;
 use crate::log::{Log, LogGeometry};
 use crate::notify::Notify;
@@ -37,6 +38,8 @@ pub struct ShardOptions {
     /// round of the core's tasks and have their look-ups fetched together.
     /// [`limits::INDEX_BYTES_CACHED`](crate::limits::INDEX_BYTES_CACHED) but for tests.
     pub index_bytes_cached: u64,
+    /// When a write is answered that does not say it itself.
+    pub commit: Commit,
 }
 
 /// One shard of a volume, open on this core.
@@ -104,7 +107,7 @@ impl Shard {
     /// Writes one record: `decide` sees the newest version (as much of it as `needs` says) and
     /// returns the change, or a reason to reject the write. `input` is the content that came with the
     /// request; a decision may also make one in the scratch that it is given. Answers when the
-    /// change is durable.
+    /// change is durable, or as the shard's [`ShardOptions::commit`] says.
     ///
     /// # Errors
     /// See [`WriteError`]. Only [`WriteError::InDoubt`] leaves open whether it happened.
@@ -115,7 +118,32 @@ impl Shard {
         input: &[u8],
         decide: impl FnMut(Option<Current<'_>>, &mut Vec<u8>) -> Result<Change, E>,
     ) -> Result<Written, WriteError<E>> {
-        self.core.write(digest, needs, input, decide).await
+        let commit = self.core.commit;
+        self.core
+            .write(digest, (needs, commit), input, decide)
+            .await
+    }
+
+    /// [`Shard::write`], answered when `commit` says.
+    ///
+    /// # Errors
+    /// See [`WriteError`].
+    pub async fn write_as<E>(
+        &self,
+        commit: Commit,
+        (digest, needs): (&Digest, Needs),
+        input: &[u8],
+        decide: impl FnMut(Option<Current<'_>>, &mut Vec<u8>) -> Result<Change, E>,
+    ) -> Result<Written, WriteError<E>> {
+        self.core
+            .write(digest, (needs, commit), input, decide)
+            .await
+    }
+
+    /// Has buffered writes leave for the device, if any wait in a batch. The owner of a shard that takes
+    /// [`Commit::Buffered`] calls it as often as writes may be lost in a crash.
+    pub fn flush(&self) {
+        self.core.flush();
     }
 
     /// The number of the set called `name`, made durable if it is new.
@@ -271,6 +299,7 @@ fn empty_core(
         ),
         pending: HashMap::new(),
         pending_inserts: 0,
+        acknowledged: 0,
         sets: SetTable::default(),
         counters: Counters::default(),
     };
@@ -284,6 +313,7 @@ fn empty_core(
         state: RefCell::new(state),
         index_bytes_cached: options.index_bytes_cached,
         announced: Announced::new(),
+        commit: options.commit,
         work: Notify::default(),
         room: Notify::default(),
         closing: Cell::new(false),

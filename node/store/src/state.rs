@@ -14,6 +14,7 @@ use hashbrown::HashMap;
 use crate::Lsn;
 use crate::announced::Announced;
 use crate::batch::{Appended, Batch, Writes};
+use crate::commit::Commit;
 use crate::format::binding::DeviceBinding;
 use crate::format::fields::u64_of;
 use crate::format::record_header::{RecordFlags, RecordHeader};
@@ -67,6 +68,8 @@ pub(crate) struct State {
     pub(crate) pending: HashMap<TagKey, Pending>,
     /// Pending records whose keys are not in the index yet.
     pub(crate) pending_inserts: u64,
+    /// Pending records whose writers were answered ahead of the device.
+    pub(crate) acknowledged: u64,
     pub(crate) sets: SetTable,
     pub(crate) counters: Counters,
 }
@@ -92,6 +95,9 @@ pub struct Counters {
     pub damaged_reads: u64,
     /// Batches that ended in doubt.
     pub batches_in_doubt: u64,
+    /// Writes that were answered ahead of the device, as their writers or the shard's default chose, and then
+    /// lost, since the device failed.
+    pub buffered_lost: u64,
     /// Segments given up after a failed write.
     pub segments_lost: u64,
     /// Records that are durable but that the index refused: its table cannot be addressed any further.
@@ -112,6 +118,8 @@ pub(crate) struct ShardCore {
     pub(crate) index_bytes_cached: u64,
     /// Gets about to look the index up.
     pub(crate) announced: Announced,
+    /// When a write is answered that does not say it itself.
+    pub(crate) commit: Commit,
     /// Work for the background task.
     pub(crate) work: Notify,
     /// Room for writers that wait.
@@ -164,6 +172,7 @@ impl State {
     /// Takes writes that failed out of sight.
     pub(crate) fn give_up(&mut self, writes: &Writes, end: BatchEnd) {
         for appended in &writes.records {
+            self.counters.buffered_lost += u64::from(appended.is_acknowledged);
             self.forget_pending(appended);
         }
         writes.outcome.settle(end);
@@ -248,6 +257,7 @@ impl State {
         if appended.previous.is_none() {
             self.pending_inserts = self.pending_inserts.saturating_sub(1);
         }
+        self.acknowledged -= u64::from(appended.is_acknowledged);
         let key = TagKey::of(&appended.row.digest);
         let newest = |pending: &Pending| pending.appended.row.version == appended.row.version;
         if self.pending.get(&key).is_some_and(newest) {

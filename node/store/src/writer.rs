@@ -11,6 +11,7 @@ use corelith_index::{Digest, Entry, ExpirySeconds, Generation, RecordAddress, Se
 
 use crate::allocation::open_segment;
 use crate::batch::Appended;
+use crate::commit::Commit;
 use crate::format::fields::u64_of;
 use crate::format::record_header::{RecordFlags, RecordHeader};
 use crate::limits::{BATCHES_QUEUED_MAX, RECORD_BYTES_MAX, SEGMENTS_RESERVED};
@@ -123,13 +124,13 @@ impl ShardCore {
     pub(crate) async fn write<E>(
         &self,
         digest: &Digest,
-        needs: Needs,
+        (needs, commit): (Needs, Commit),
         input: &[u8],
         mut decide: impl FnMut(Option<Current<'_>>, &mut Vec<u8>) -> Result<Change, E>,
     ) -> Result<Written, WriteError<E>> {
         loop {
             let attempt = self
-                .attempt_write(digest, needs, input, &mut decide)
+                .attempt_write(digest, (needs, commit), input, &mut decide)
                 .await?;
             if let Attempt::Answered(written) = attempt {
                 return Ok(written);
@@ -140,7 +141,7 @@ impl ShardCore {
     async fn attempt_write<E>(
         &self,
         digest: &Digest,
-        needs: Needs,
+        (needs, commit): (Needs, Commit),
         input: &[u8],
         decide: &mut impl FnMut(Option<Current<'_>>, &mut Vec<u8>) -> Result<Change, E>,
     ) -> Result<Attempt, WriteError<E>> {
@@ -152,7 +153,7 @@ impl ShardCore {
         self.check_open()?;
         if let Some(outcome) = self.pending_twin(digest) {
             drop(turn);
-            outcome.wait().await;
+            self.end_of(outcome).await;
             return Ok(Attempt::Again);
         }
         let newest = self.newest(digest, needs).await?;
@@ -165,16 +166,18 @@ impl ShardCore {
                     needs == Needs::Content || !matches!(change, Change::Touch { .. }),
                     "a touch writes the old content again, so it must have asked for it"
                 );
-                self.new_record(digest, (&newest, current), change, (input, &made))
+                self.new_record(digest, (&newest, current), (change, commit), (input, &made))
             }
             Err(reason) => {
                 drop(turn);
-                return settled(newest.outcome(), Err(WriteError::Rejected(reason))).await;
+                return self
+                    .settled((&newest, commit), Err(WriteError::Rejected(reason)))
+                    .await;
             }
         };
         let Some(record) = record else {
             drop(turn);
-            return settled(newest.outcome(), Ok(NOTHING_TO_DELETE)).await;
+            return self.settled((&newest, commit), Ok(NOTHING_TO_DELETE)).await;
         };
         let (generation, expiry) = (record.generation, record.expiry);
         let appended = self.append_when_possible(&record, newest.outcome()).await?;
@@ -182,16 +185,17 @@ impl ShardCore {
         let Some((appended, outcome)) = appended else {
             return Ok(Attempt::Again);
         };
-        match outcome.wait().await {
-            BatchEnd::Durable => {
-                let version = appended.row.version;
-                Ok(Attempt::Answered(Written {
-                    generation,
-                    expiry,
-                    version,
-                    existed,
-                }))
-            }
+        let answer = Attempt::Answered(Written {
+            generation,
+            expiry,
+            version: appended.row.version,
+            existed,
+        });
+        if commit == Commit::Buffered {
+            return Ok(answer);
+        }
+        match self.end_of(outcome).await {
+            BatchEnd::Durable => Ok(answer),
             BatchEnd::InDoubt => Err(WriteError::InDoubt),
             BatchEnd::NotWritten => Err(WriteError::NotWritten),
         }
@@ -270,7 +274,7 @@ impl ShardCore {
         &self,
         digest: &Digest,
         (newest, current): (&'a Newest, Option<Current<'a>>),
-        change: Change,
+        (change, commit): (Change, Commit),
         (input, made): (&'a [u8], &'a [u8]),
     ) -> Option<NewRecord<'a>> {
         let generation = current.map_or(Generation::FIRST, |current| current.generation.next());
@@ -304,6 +308,8 @@ impl ShardCore {
             updated_ms: self.clock.now_ms(),
             content,
             previous: newest.previous(),
+            commit,
+            is_above_acknowledged: newest.is_above_acknowledged(),
         })
     }
 
@@ -354,6 +360,7 @@ impl ShardCore {
         let (appended, lsn, outcome) = state.log.append(record);
         if !record.flags.contains(RecordFlags::META) {
             state.pending_inserts += u64::from(record.previous.is_none());
+            state.acknowledged += u64::from(appended.is_acknowledged);
             let pending = Pending {
                 appended,
                 lsn,
@@ -362,8 +369,30 @@ impl ShardCore {
             state.pending.insert(TagKey::of(&record.digest), pending);
         }
         drop(state);
-        self.work.notify_all();
+        if record.commit == Commit::Durable {
+            self.want(&outcome);
+        }
         Ok(Append::Done(appended, outcome))
+    }
+
+    /// Gives `answer` when what it rests on may be shown: when that is durable, or to a buffered write when it
+    /// was answered before.
+    async fn settled<E>(
+        &self,
+        (rests_on, commit): (&Newest, Commit),
+        answer: Result<Written, WriteError<E>>,
+    ) -> Result<Attempt, WriteError<E>> {
+        let end = match rests_on.outcome() {
+            None => BatchEnd::Durable,
+            Some(_) if commit == Commit::Buffered && rests_on.is_acknowledged() => {
+                BatchEnd::Durable
+            }
+            Some(outcome) => self.end_of(outcome).await,
+        };
+        match end {
+            BatchEnd::Durable => answer.map(Attempt::Answered),
+            BatchEnd::InDoubt | BatchEnd::NotWritten => Ok(Attempt::Again),
+        }
     }
 
     /// An error if the record brings a key that the index may not take.
@@ -428,21 +457,6 @@ const NOTHING_TO_DELETE: Written = Written {
     existed: false,
 };
 
-/// Gives `answer` when what it rests on is durable.
-async fn settled<E>(
-    rests_on: Option<Rc<Outcome>>,
-    answer: Result<Written, WriteError<E>>,
-) -> Result<Attempt, WriteError<E>> {
-    let end = match rests_on {
-        None => BatchEnd::Durable,
-        Some(outcome) => outcome.wait().await,
-    };
-    match end {
-        BatchEnd::Durable => answer.map(Attempt::Answered),
-        BatchEnd::InDoubt | BatchEnd::NotWritten => Ok(Attempt::Again),
-    }
-}
-
 impl Newest {
     /// What a decision sees: `None` for an absent, deleted or expired record.
     fn current(&self, clock: &StoreClock) -> Option<Current<'_>> {
@@ -500,6 +514,25 @@ impl Newest {
             Self::Absent { twin } => *twin,
             Self::Durable { twin, .. } => *twin,
             Self::Pending { pending, .. } => pending.appended.row.flags.contains(RecordFlags::TWIN),
+        }
+    }
+
+    /// True if it is on its way and its writer was answered.
+    fn is_acknowledged(&self) -> bool {
+        match self {
+            Self::Pending { pending, .. } => pending.appended.is_acknowledged,
+            Self::Absent { .. } | Self::Durable { .. } => false,
+        }
+    }
+
+    /// True if a version built on this one stands above one whose writer was answered.
+    fn is_above_acknowledged(&self) -> bool {
+        match self {
+            Self::Pending { pending, .. } => {
+                let appended = &pending.appended;
+                appended.is_acknowledged || appended.is_above_acknowledged
+            }
+            Self::Absent { .. } | Self::Durable { .. } => false,
         }
     }
 

@@ -191,6 +191,7 @@ impl Rig {
             index_memory_bytes: self.shape.index_memory_bytes,
             accept_stale: self.shape.accept_stale,
             index_bytes_cached: 0,
+            commit: corelith_store::Commit::Durable,
         };
         self.run(async { Shard::open(&volume, &devices, (&pool, &clock), &options).await })
     }

@@ -11,6 +11,7 @@
 
 mod harness;
 
+mod buffered;
 mod building;
 mod damage;
 mod devices;
