@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 use corelith_client::{
-    Client, ClientOptions, ContentBuilder, Error, PutMode, Set, Value, WriteOptions,
+    Client, ClientOptions, Commit, ContentBuilder, Error, PutMode, Set, Value, WriteOptions,
 };
 use corelith_io::Clock;
 use hdrhistogram::Histogram;
@@ -70,6 +70,9 @@ pub struct RunArguments {
     /// a CPU of its own.
     #[arg(long)]
     spin: bool,
+    /// Have puts answered before they are durable; the node must allow it (--commit optional).
+    #[arg(long)]
+    buffered: bool,
     /// Process of the node, for its CPU time per operation.
     #[arg(long, value_name = "PID")]
     server_pid: Option<u32>,
@@ -368,6 +371,11 @@ impl Load {
         let bins = ContentBuilder::new().bin("value", Value::Bytes(self.value.clone()));
         let options = WriteOptions {
             mode: PutMode::Replace,
+            commit: if self.arguments.buffered {
+                Commit::Buffered
+            } else {
+                Commit::NamespaceDefault
+            },
             ..WriteOptions::default()
         };
         self.set

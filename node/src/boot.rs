@@ -15,6 +15,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use corelith_io::{Clock, CoreWaker, MailboxSender, Preflight};
 
+use crate::commit::CommitPolicy;
 use crate::control::{self, NodeState, StateCell};
 use crate::core::{self, CorePlan, CoreReport, Order};
 use crate::cpus::allowed_cpus;
@@ -143,6 +144,10 @@ impl Node {
                 reports,
                 index_memory_bytes: volume_setup::index_memory_bytes(volume.shard_count()),
                 accept_stale: options.accept_stale,
+                commit: CommitPolicy {
+                    choice: options.commit,
+                    flush_interval: options.flush_interval,
+                },
                 map,
                 events: events_in.clone(),
             })?;

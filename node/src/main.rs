@@ -11,6 +11,7 @@ mod limits;
 mod options;
 
 mod boot;
+mod commit;
 mod control;
 mod cpus;
 mod signals;

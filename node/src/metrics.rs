@@ -423,7 +423,7 @@ type OfShard = fn(&ShardStatistics, &Counters) -> u64;
 type ShardFigure = (&'static str, &'static str, &'static str, OfShard);
 
 /// Figures of each shard.
-const SHARD_FIGURES: [ShardFigure; 17] = [
+const SHARD_FIGURES: [ShardFigure; 18] = [
     (
         "corelith_records",
         "Records in the index.",
@@ -525,6 +525,12 @@ const SHARD_FIGURES: [ShardFigure; 17] = [
         "Batches that a failed device left in doubt.",
         "counter",
         |_, c| c.batches_in_doubt,
+    ),
+    (
+        "corelith_buffered_writes_lost_total",
+        "Writes that were answered before they were durable, and that a failed device lost.",
+        "counter",
+        |_, c| c.buffered_lost,
     ),
 ];
 

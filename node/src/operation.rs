@@ -14,6 +14,7 @@ use corelith_wire::{
     Status, Ttl,
 };
 
+use crate::commit::CommitPolicy;
 use crate::frames::body_of;
 use crate::metrics::{CoreMetrics, OperationKind};
 use crate::refusal::Rejection;
@@ -34,10 +35,12 @@ pub(crate) struct Context<'a> {
 pub(crate) struct Shards {
     shard_count: u16,
     by_number: Vec<Option<Shard>>,
+    /// When writes to them are answered.
+    pub(crate) commit: CommitPolicy,
 }
 
 impl Shards {
-    pub(crate) fn new(shard_count: u16, owned: Vec<(u16, Shard)>) -> Self {
+    pub(crate) fn new(shard_count: u16, owned: Vec<(u16, Shard)>, commit: CommitPolicy) -> Self {
         let mut by_number: Vec<Option<Shard>> = std::iter::repeat_with(|| None)
             .take(usize::from(shard_count))
             .collect();
@@ -49,6 +52,7 @@ impl Shards {
         Self {
             shard_count,
             by_number,
+            commit,
         }
     }
 
@@ -162,11 +166,21 @@ pub(crate) async fn run(context: &Context<'_>, frame: &[u8]) -> Outcome {
     let Some(shard) = context.shards.owner(partition) else {
         return Outcome::Refused(Refusal::new(Status::NotOwner));
     };
+    let commit = match context.shards.commit.choose(request.commit()) {
+        Ok(commit) => commit,
+        Err(refusal) => return Outcome::Refused(refusal),
+    };
     let (kind, outcome) = match request {
         Request::Get(get) => (OperationKind::Get, get::run(shard, &get).await),
-        Request::Put(put) => (OperationKind::Put, put::run(shard, &put).await),
-        Request::Delete(delete) => (OperationKind::Delete, delete::run(shard, &delete).await),
-        Request::Touch(touch) => (OperationKind::Touch, touch::run(shard, &touch).await),
+        Request::Put(put) => (OperationKind::Put, put::run(shard, &put, commit).await),
+        Request::Delete(delete) => (
+            OperationKind::Delete,
+            delete::run(shard, &delete, commit).await,
+        ),
+        Request::Touch(touch) => (
+            OperationKind::Touch,
+            touch::run(shard, &touch, commit).await,
+        ),
         Request::Scan(scan) => (OperationKind::Scan, scan::run(shard, &scan).await),
         Request::Hello(_) | Request::Topology | Request::Ping | Request::Statistics(_) => {
             return Outcome::Refused(Refusal::new(Status::Unsupported));

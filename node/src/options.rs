@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use clap::{Parser, ValueEnum};
 use corelith_io::DurabilityChoice;
 
+use crate::commit::{CommitChoice, parse_flush_interval};
+
 /// Corelith storage node: a durable record store on raw NVMe drives.
 ///
 /// Without arguments it serves the namespace "test" from a 4 GiB file in ./corelith-data, on all
@@ -79,6 +81,15 @@ pub(crate) struct Options {
     /// How writes become durable on the devices of the volume.
     #[arg(long, value_name = "WAY", value_enum, default_value = "auto")]
     pub(crate) durability: DurabilityOption,
+
+    /// When writes are answered.
+    #[arg(long, value_name = "WHEN", value_enum, default_value = "durable")]
+    pub(crate) commit: CommitChoice,
+
+    /// How often writes that were answered before they were durable are sent to the devices, from 1ms to 1s: what
+    /// a crash may take back.
+    #[arg(long, value_name = "TIME", default_value = "100ms", value_parser = parse_flush_interval)]
+    pub(crate) flush_interval: std::time::Duration,
 
     /// Serve although recovery found that acknowledged writes were lost: an operator accepts that
     /// answers may be older than what was acknowledged.

@@ -1,6 +1,7 @@
 //! The command line of `corelith`: what it takes and the help that teaches it. Checks what can be
 //! checked without a device or a node; does nothing else.
 
+mod commit;
 mod records;
 mod rows;
 mod volumes;
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+pub use commit::CommitArguments;
 pub use records::{
     DeleteArguments, GetArguments, KeyArguments, PutArguments, ScanArguments, StatsArguments,
     TouchArguments,

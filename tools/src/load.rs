@@ -106,6 +106,7 @@ impl Load {
                 LoadMode::UpdateOnly => PutMode::UpdateOnly,
             },
             ttl: arguments.ttl,
+            commit: arguments.commit.rule(),
             ..WriteOptions::default()
         };
         Self {

@@ -2,7 +2,7 @@
 
 use corelith_client::{
     BinNames, BinSelection, Client, ContentBuilder, DeleteRequest, GetRequest, Key, Namespace,
-    Record, RecordMetadata, Set, WriteOptions, digest_of,
+    Record, RecordMetadata, Set, TouchRequest, WriteOptions, digest_of,
 };
 use serde::Serialize;
 
@@ -34,6 +34,7 @@ pub fn put(arguments: &PutArguments, is_json: bool) -> Result<(), Failure> {
         mode: arguments.mode(),
         ttl: arguments.ttl,
         expected_generation: arguments.generation,
+        commit: arguments.commit.rule(),
         store_key: arguments.store_key,
     };
     let metadata = with_node(&arguments.key.place.node, async |client| {
@@ -95,6 +96,7 @@ pub fn delete(arguments: &DeleteArguments, is_json: bool) -> Result<(), Failure>
     let request = DeleteRequest {
         digest: digest_of(&arguments.key.set, &key_ref),
         expected_generation: arguments.generation,
+        commit: arguments.commit.rule(),
     };
     let was_there = with_node(&arguments.key.place.node, async |client| {
         let namespace = client.namespace(&arguments.key.place.namespace);
@@ -122,9 +124,16 @@ pub fn delete(arguments: &DeleteArguments, is_json: bool) -> Result<(), Failure>
 /// The record was not touched, that is in doubt, or it is not there.
 pub fn touch(arguments: &TouchArguments, is_json: bool) -> Result<(), Failure> {
     let key = arguments.key.parse()?;
+    let key_ref = key.as_key_ref().map_err(Failure::from_text)?;
+    let request = TouchRequest {
+        digest: digest_of(&arguments.key.set, &key_ref),
+        ttl: arguments.ttl,
+        expected_generation: None,
+        commit: arguments.commit.rule(),
+    };
     let metadata = with_node(&arguments.key.place.node, async |client| {
-        let set = arguments.key.set(&client);
-        set.touch(&key, arguments.ttl).await.map_err(failure_of)
+        let namespace = client.namespace(&arguments.key.place.namespace);
+        namespace.touch(&request).await.map_err(failure_of)
     })?;
     match metadata {
         Some(metadata) => print_written(metadata, is_json),

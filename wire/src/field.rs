@@ -46,11 +46,6 @@ pub(crate) const fn check_range(
     }
 }
 
-/// The commit rule: zero, the namespace's own, is the only one so far.
-pub(crate) fn check_commit(field: &'static str, found: u8) -> Result<(), DecodeError> {
-    check_range(field, u64::from(found), 0)
-}
-
 /// An expected generation: zero means that any will do.
 pub(crate) fn expected_generation(number: u16) -> Option<Generation> {
     Generation::new(number)

@@ -45,6 +45,7 @@
 mod answer;
 mod bins;
 mod body;
+mod commit;
 mod damage;
 mod delete;
 mod encoder;
@@ -88,6 +89,7 @@ mod generated;
 
 pub use answer::Answer;
 pub use bins::{BinNames, BinSelection};
+pub use commit::Commit;
 pub use damage::{Damage, DamagedRecord};
 pub use delete::DeleteRequest;
 pub use encoder::FrameEncoder;

@@ -3,11 +3,11 @@
 use corelith_index::{Digest, Generation};
 
 use crate::body::Body;
+use crate::commit::Commit;
 use crate::encoder::{Root, Scratch};
 use crate::error::{DecodeError, EncodeError};
 use crate::field::{
-    check_commit, check_length, encode_length, expected_generation, expected_generation_number,
-    routed_digest,
+    check_length, encode_length, expected_generation, expected_generation_number, routed_digest,
 };
 use crate::generated::corelith::native as table;
 use crate::header::FrameHeader;
@@ -41,6 +41,8 @@ pub struct PutRequest<'a> {
     pub ttl: Ttl,
     /// The generation that the record must have; `None` for any. A record that is not there has none.
     pub expected_generation: Option<Generation>,
+    /// When it is to be answered.
+    pub commit: Commit,
     /// The set's name, at most 63 bytes; empty for none.
     pub set: &'a str,
     /// The bins and, if it shall be kept, the user key, in the encoding of `corelith-record`.
@@ -50,7 +52,6 @@ pub struct PutRequest<'a> {
 impl<'a> PutRequest<'a> {
     pub(crate) fn decode(header: &FrameHeader, body: &Body<'a>) -> Result<Self, DecodeError> {
         let found = verified::<table::PutRequest<'a>>(body.table()?)?;
-        check_commit("PutRequest.commit", found.commit())?;
         let set = found.set().unwrap_or_default();
         check_length("PutRequest.set", set.len(), SET_NAME_BYTES_MAX)?;
         Ok(PutRequest {
@@ -58,6 +59,7 @@ impl<'a> PutRequest<'a> {
             mode: PutMode::decode(found.mode())?,
             ttl: Ttl::decode(found.ttl_rule(), found.ttl_s())?,
             expected_generation: expected_generation(found.expected_generation()),
+            commit: Commit::decode("PutRequest.commit", found.commit())?,
             set,
             content: body.payload,
         })
@@ -76,7 +78,7 @@ impl<'a> PutRequest<'a> {
                 ttl_s,
                 expected_generation: expected_generation_number(self.expected_generation),
                 set,
-                commit: 0,
+                commit: self.commit.encode(),
             },
         );
         Ok(root.as_union_value())

@@ -4,6 +4,7 @@
 use corelith_index::PartitionId;
 
 use crate::body::Body;
+use crate::commit::Commit;
 use crate::delete::DeleteRequest;
 use crate::encoder::{Root, Scratch};
 use crate::error::{DecodeError, EncodeError};
@@ -97,6 +98,22 @@ impl<'a> Request<'a> {
             Request::Touch(request) => Some(request.digest.partition()),
             Request::Scan(request) => request.partitions.first(),
             Request::Hello(_) | Request::Topology | Request::Ping | Request::Statistics(_) => None,
+        }
+    }
+
+    /// When the request wants its answer; only writes have a choice.
+    #[must_use]
+    pub const fn commit(&self) -> Commit {
+        match self {
+            Request::Put(request) => request.commit,
+            Request::Delete(request) => request.commit,
+            Request::Touch(request) => request.commit,
+            Request::Hello(_)
+            | Request::Topology
+            | Request::Ping
+            | Request::Statistics(_)
+            | Request::Get(_)
+            | Request::Scan(_) => Commit::NamespaceDefault,
         }
     }
 

@@ -3,9 +3,10 @@
 use corelith_index::{Digest, Generation};
 
 use crate::body::Body;
+use crate::commit::Commit;
 use crate::encoder::{Root, Scratch};
 use crate::error::{DecodeError, EncodeError};
-use crate::field::{check_commit, expected_generation, expected_generation_number, routed_digest};
+use crate::field::{expected_generation, expected_generation_number, routed_digest};
 use crate::generated::corelith::native as table;
 use crate::header::FrameHeader;
 use crate::ttl::Ttl;
@@ -20,17 +21,19 @@ pub struct TouchRequest {
     pub ttl: Ttl,
     /// The generation that the record must have; `None` for any.
     pub expected_generation: Option<Generation>,
+    /// When it is to be answered.
+    pub commit: Commit,
 }
 
 impl TouchRequest {
     pub(crate) fn decode(header: &FrameHeader, body: &Body<'_>) -> Result<Self, DecodeError> {
         body.without_payload()?;
         let found = verified::<table::TouchRequest<'_>>(body.table()?)?;
-        check_commit("TouchRequest.commit", found.commit())?;
         Ok(TouchRequest {
             digest: routed_digest(header, found.digest())?,
             ttl: Ttl::decode(found.ttl_rule(), found.ttl_s())?,
             expected_generation: expected_generation(found.expected_generation()),
+            commit: Commit::decode("TouchRequest.commit", found.commit())?,
         })
     }
 
@@ -43,7 +46,7 @@ impl TouchRequest {
                 ttl_rule,
                 ttl_s,
                 expected_generation: expected_generation_number(self.expected_generation),
-                commit: 0,
+                commit: self.commit.encode(),
             },
         );
         Ok(root.as_union_value())

@@ -28,6 +28,11 @@ pub(super) async fn serve(
         .iter()
         .map(|shard| glommio::spawn_local(shard.run()))
         .collect();
+    let flusher = core
+        .shards
+        .commit
+        .may_buffer()
+        .then(|| glommio::spawn_local(flush(Rc::clone(core))));
     let mut acceptors = vec![glommio::spawn_local(accept_own(Rc::clone(core), own))];
     if let Some(shared) = shared {
         acceptors.push(glommio::spawn_local(accept_for_all(
@@ -72,11 +77,24 @@ pub(super) async fn serve(
     for reader in readers {
         reader.cancel().await;
     }
+    if let Some(flusher) = flusher {
+        flusher.cancel().await;
+    }
     for shard in core.shards.iter() {
         shard.close();
     }
     for committer in committers {
         committer.await;
+    }
+}
+
+/// Sends to the devices, again and again, what was answered before it was durable.
+async fn flush(core: Rc<Core>) {
+    loop {
+        glommio::timer::sleep(core.shards.commit.flush_interval).await;
+        for shard in core.shards.iter() {
+            shard.flush();
+        }
     }
 }
 

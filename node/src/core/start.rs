@@ -21,6 +21,7 @@ use glommio::{LocalExecutorBuilder, Placement};
 use super::gather::Gatherings;
 use super::{Core, Order, serve};
 use crate::boot::{BootError, Event};
+use crate::commit::CommitPolicy;
 use crate::hop::{FromCore, Peer, ToCore};
 use crate::idle::GlommioIdle;
 use crate::limits::{ARENA_BYTES, DMA_BYTES_MAX, LISTEN_ATTEMPTS_MAX, LISTEN_PAUSE};
@@ -54,6 +55,8 @@ pub(crate) struct CorePlan {
     pub(crate) reports: MailboxReceiver<Order>,
     pub(crate) index_memory_bytes: u64,
     pub(crate) accept_stale: bool,
+    /// When writes are answered.
+    pub(crate) commit: CommitPolicy,
     /// The node's map, when all cores have reported their ports.
     pub(crate) map: Receiver<Topology>,
     pub(crate) events: Sender<Event>,
@@ -146,7 +149,7 @@ async fn run(plan: CorePlan) -> Result<(), BootError> {
     let (peers, inbound) = split_links(plan.links);
     let core = Rc::new(Core {
         number: plan.number,
-        shards: Shards::new(topology.shard_count(), shards),
+        shards: Shards::new(topology.shard_count(), shards, plan.commit),
         topology,
         ring: ring.clone(),
         clock,

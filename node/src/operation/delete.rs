@@ -1,20 +1,25 @@
 //! Delete: a durable tombstone for a record that is there.
 
-use corelith_store::{Change, Needs, Shard};
+use corelith_store::{Change, Commit, Needs, Shard};
 use corelith_wire::{DeleteRequest, Refusal, Status};
 
 use super::{Outcome, check_generation};
 use crate::refusal::{self, Rejection};
 
-pub(super) async fn run(shard: &Shard, delete: &DeleteRequest) -> Outcome {
+pub(super) async fn run(shard: &Shard, delete: &DeleteRequest, commit: Commit) -> Outcome {
     let written = shard
-        .write(&delete.digest, Needs::Metadata, &[], |current, _| {
-            if current.is_none() {
-                return Err(Rejection::NotFound);
-            }
-            check_generation(delete.expected_generation, current)?;
-            Ok(Change::Delete)
-        })
+        .write_as(
+            commit,
+            (&delete.digest, Needs::Metadata),
+            &[],
+            |current, _| {
+                if current.is_none() {
+                    return Err(Rejection::NotFound);
+                }
+                check_generation(delete.expected_generation, current)?;
+                Ok(Change::Delete)
+            },
+        )
         .await;
     match written {
         Ok(written) if written.existed => Outcome::Deleted,

@@ -5,13 +5,13 @@
 
 use corelith_index::SetId;
 use corelith_record::{Content, Update, merge, replace};
-use corelith_store::{Change, Current, Needs, Shard};
+use corelith_store::{Change, Commit, Current, Needs, Shard};
 use corelith_wire::{PutMode, PutRequest, Refusal, Status};
 
 use super::{Outcome, check_generation, expiry_of, metadata_of};
 use crate::refusal::{self, Rejection};
 
-pub(super) async fn run(shard: &Shard, put: &PutRequest<'_>) -> Outcome {
+pub(super) async fn run(shard: &Shard, put: &PutRequest<'_>, commit: Commit) -> Outcome {
     let Ok(update) = Update::parse(put.content) else {
         return Outcome::Refused(
             Refusal::new(Status::Malformed).explained("the content breaks a rule of its encoding"),
@@ -30,9 +30,12 @@ pub(super) async fn run(shard: &Shard, put: &PutRequest<'_>) -> Outcome {
     };
     let now_ms = shard.now_ms();
     let written = shard
-        .write(&put.digest, needs, put.content, |current, made| {
-            decide(put, &update, (set, now_ms), current, made)
-        })
+        .write_as(
+            commit,
+            (&put.digest, needs),
+            put.content,
+            |current, made| decide(put, &update, (set, now_ms), current, made),
+        )
         .await;
     match written {
         Ok(written) => Outcome::Written(metadata_of(&written, now_ms)),

@@ -1,23 +1,28 @@
 //! Touch: another time to live for a record that is there, and a new generation.
 
-use corelith_store::{Change, Needs, Shard};
+use corelith_store::{Change, Commit, Needs, Shard};
 use corelith_wire::TouchRequest;
 
 use super::{Outcome, check_generation, expiry_of, metadata_of};
 use crate::refusal::{self, Rejection};
 
-pub(super) async fn run(shard: &Shard, touch: &TouchRequest) -> Outcome {
+pub(super) async fn run(shard: &Shard, touch: &TouchRequest, commit: Commit) -> Outcome {
     let now_ms = shard.now_ms();
     let written = shard
-        .write(&touch.digest, Needs::Content, &[], |current, _| {
-            if current.is_none() {
-                return Err(Rejection::NotFound);
-            }
-            check_generation(touch.expected_generation, current)?;
-            Ok(Change::Touch {
-                expiry: expiry_of(touch.ttl, current, now_ms),
-            })
-        })
+        .write_as(
+            commit,
+            (&touch.digest, Needs::Content),
+            &[],
+            |current, _| {
+                if current.is_none() {
+                    return Err(Rejection::NotFound);
+                }
+                check_generation(touch.expected_generation, current)?;
+                Ok(Change::Touch {
+                    expiry: expiry_of(touch.ttl, current, now_ms),
+                })
+            },
+        )
         .await;
     match written {
         Ok(written) => Outcome::Touched(metadata_of(&written, now_ms)),

@@ -4,6 +4,7 @@ use clap::Args;
 use corelith_client::{PutMode, Ttl};
 use corelith_index::Generation;
 
+use super::commit::CommitArguments;
 use super::{NodeArguments, PlaceArguments};
 use crate::bin_argument::BinArgument;
 use crate::key_text::KeyType;
@@ -77,6 +78,10 @@ pub struct PutArguments {
     /// Keep the key with the record, so that scans and exports show it.
     #[arg(long)]
     pub store_key: bool,
+
+    /// When it is answered.
+    #[command(flatten)]
+    pub commit: CommitArguments,
 }
 
 impl PutArguments {
@@ -131,6 +136,10 @@ pub struct DeleteArguments {
     /// The generation that the record must have.
     #[arg(long, value_name = "N", value_parser = parse_generation)]
     pub generation: Option<Generation>,
+
+    /// When it is answered.
+    #[command(flatten)]
+    pub commit: CommitArguments,
 }
 
 /// What to keep for longer, or not.
@@ -148,6 +157,10 @@ pub struct TouchArguments {
     /// Time to live from now: seconds, or with s, m, h, d; `never`, `keep`, or `default` (the namespace's).
     #[arg(long, value_name = "TIME", default_value = "default", value_parser = parse_ttl)]
     pub ttl: Ttl,
+
+    /// When it is answered.
+    #[command(flatten)]
+    pub commit: CommitArguments,
 }
 
 /// What to read.

@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 use corelith_client::Ttl;
 
 use super::PlaceArguments;
+use super::commit::CommitArguments;
 use crate::given_type::GivenType;
 use crate::key_text::KeyType;
 use crate::ttl_text::parse_ttl;
@@ -103,6 +104,10 @@ pub struct LoadArguments {
     /// Time to live: seconds, or with s, m, h, d; `never`, `keep`, or `default` (the namespace's).
     #[arg(long, value_name = "TIME", default_value = "default", value_parser = parse_ttl)]
     pub ttl: Ttl,
+
+    /// When rows are answered.
+    #[command(flatten)]
+    pub commit: CommitArguments,
 
     /// Load at most so many rows.
     #[arg(long, value_name = "N")]

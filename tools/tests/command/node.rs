@@ -26,6 +26,7 @@ struct Node {
     port: u16,
     control: u16,
     devices: Vec<&'static str>,
+    options: Vec<&'static str>,
 }
 
 /// The node's binary. Missing, it is a failure: these tests never pass without it.
@@ -44,6 +45,10 @@ fn binary() -> PathBuf {
 
 impl Node {
     fn start(devices: &[&'static str]) -> Node {
+        Node::start_with(devices, &[])
+    }
+
+    fn start_with(devices: &[&'static str], options: &[&'static str]) -> Node {
         let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         if !devices.is_empty() {
             let create = [
@@ -59,13 +64,14 @@ impl Node {
             run(folder.path(), &[&create[..], devices].concat()).check_done();
         }
         let (port, control) = free_ports();
-        let process = spawn(folder.path(), port, control, devices);
+        let process = spawn(folder.path(), port, control, &[devices, options]);
         let mut node = Node {
             process,
             folder,
             port,
             control,
             devices: devices.to_vec(),
+            options: options.to_vec(),
         };
         node.wait_until_ready();
         node
@@ -91,7 +97,8 @@ impl Node {
     fn kill_and_start_again(&mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
-        self.process = spawn(self.folder.path(), self.port, self.control, &self.devices);
+        let given = [&self.devices[..], &self.options];
+        self.process = spawn(self.folder.path(), self.port, self.control, &given);
         self.wait_until_ready();
     }
 
@@ -115,7 +122,12 @@ impl Drop for Node {
     }
 }
 
-fn spawn(folder: &Path, port: u16, control: u16, devices: &[&str]) -> Child {
+fn spawn(
+    folder: &Path,
+    port: u16,
+    control: u16,
+    [devices, options]: &[&[&'static str]; 2],
+) -> Child {
     let log = std::fs::File::options()
         .create(true)
         .append(true)
@@ -130,9 +142,10 @@ fn spawn(folder: &Path, port: u16, control: u16, devices: &[&str]) -> Child {
         .stdin(Stdio::null())
         .stdout(log.try_clone().unwrap())
         .stderr(log);
-    for device in devices {
+    for device in *devices {
         command.args(["--device", device]);
     }
+    command.args(*options);
     command.spawn().unwrap()
 }
 
@@ -349,4 +362,29 @@ fn a_damaged_record_is_named_and_the_others_are_exported() {
     node.ask(&["put", "77", "text=mended", "--replace"])
         .check_done();
     assert_eq!(node.ask(&["export"]).json_lines().len(), 300);
+}
+
+#[test]
+fn a_write_is_answered_ahead_of_the_device_only_where_that_is_allowed() {
+    let node = Node::start(&[]);
+    let refused = node.ask(&["put", "views", "count=1", "--commit", "buffered"]);
+    refused.check_failed(1, &["takes durable writes only", "--commit optional"]);
+    node.ask(&["put", "views", "count=1", "--commit", "durable"])
+        .check_done();
+
+    // An interval that cannot pass while the test looks.
+    let options = ["--commit", "optional", "--flush-interval", "1s"];
+    let mut node = Node::start_with(&[], &options);
+    node.ask(&["put", "views", "count=1"]).check_done();
+    node.ask(&["put", "views", "count=2", "--commit", "buffered"])
+        .check_done();
+    let seen = node.ask(&["get", "views", "--json"]).json();
+    assert_eq!(seen["bins"], json!({"count": 2}));
+    // Behind a durable write of every shard nothing is left to lose.
+    for key in 0..200 {
+        node.ask(&["put", &key.to_string(), "a=1"]).check_done();
+    }
+    node.kill_and_start_again();
+    let found = node.ask(&["get", "views", "--json"]).json();
+    assert_eq!(found["bins"], json!({"count": 2}));
 }

@@ -70,6 +70,6 @@ pub use set::{Set, WriteOptions};
 pub use corelith_index::{Digest, ExpirySeconds, Generation, KnownDigest, PartitionId};
 pub use corelith_record::{Content, ContentBuilder, Key, KeyRef, Value, ValueRef};
 pub use corelith_wire::{
-    BinNames, BinSelection, Damage, DeleteRequest, GetRequest, LastUpdateMs, PutMode, PutRequest,
-    RecordMetadata, Status, TouchRequest, Ttl,
+    BinNames, BinSelection, Commit, Damage, DeleteRequest, GetRequest, LastUpdateMs, PutMode,
+    PutRequest, RecordMetadata, Status, TouchRequest, Ttl,
 };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use corelith_index::Generation;
 use corelith_record::{ContentBuilder, KeyRef};
 use corelith_wire::{
-    BinNames, BinSelection, DeleteRequest, GetRequest, PutMode, PutRequest, RecordMetadata,
+    BinNames, BinSelection, Commit, DeleteRequest, GetRequest, PutMode, PutRequest, RecordMetadata,
     TouchRequest, Ttl,
 };
 
@@ -32,6 +32,8 @@ pub struct WriteOptions {
     pub ttl: Ttl,
     /// The generation that the record must have; `None` for any.
     pub expected_generation: Option<Generation>,
+    /// When the write is to be answered.
+    pub commit: Commit,
     /// Keep the key with the record, so that scans and exports can show it. It takes the key's bytes on
     /// the device.
     pub store_key: bool,
@@ -44,6 +46,7 @@ impl Default for WriteOptions {
             mode: PutMode::Merge,
             ttl: Ttl::NamespaceDefault,
             expected_generation: None,
+            commit: Commit::NamespaceDefault,
             store_key: false,
         }
     }
@@ -176,6 +179,7 @@ impl Set {
             mode: options.mode,
             ttl: options.ttl,
             expected_generation: options.expected_generation,
+            commit: options.commit,
             set: &self.name,
             content,
         };
@@ -206,6 +210,7 @@ impl Set {
             .delete(&DeleteRequest {
                 digest,
                 expected_generation,
+                commit: Commit::NamespaceDefault,
             })
             .await
     }
@@ -221,6 +226,7 @@ impl Set {
             digest,
             ttl,
             expected_generation: None,
+            commit: Commit::NamespaceDefault,
         };
         self.namespace.touch(&request).await
     }

@@ -1,8 +1,8 @@
 //! The request path takes no memory: 10,000 frames written and read with buffers that are used again.
 
 use corelith_wire::{
-    Answer, BinSelection, FrameEncoder, FrameHeader, GetRequest, MessageKind, PutMode, PutRequest,
-    RecordAnswer, Request, RequestId, Ttl,
+    Answer, BinSelection, Commit, FrameEncoder, FrameHeader, GetRequest, MessageKind, PutMode,
+    PutRequest, RecordAnswer, Request, RequestId, Ttl,
 };
 
 use crate::samples::{digest, envelope, metadata};
@@ -19,6 +19,7 @@ fn ten_thousand_requests_and_answers_allocate_nothing() {
         mode: PutMode::Replace,
         ttl: Ttl::Seconds(60),
         expected_generation: None,
+        commit: Commit::NamespaceDefault,
         set: "demo",
         content: &content,
     });

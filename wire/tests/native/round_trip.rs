@@ -2,10 +2,10 @@
 
 use corelith_index::{Digest, ExpirySeconds, Generation, KnownDigest, PartitionId, ScanPosition};
 use corelith_wire::{
-    Answer, BinNames, BinSelection, Damage, DamagedRecord, EncodeError, FrameEncoder, FrameHeader,
-    GetRequest, LastUpdateMs, MessageKind, PartitionList, PutMode, PutRequest, RecordAnswer,
-    RecordMetadata, Request, RequestEnvelope, RequestId, ScanPageBuilder, ScanRecord, ScanRequest,
-    StatisticsRequest, Ttl, limits,
+    Answer, BinNames, BinSelection, Commit, Damage, DamagedRecord, EncodeError, FrameEncoder,
+    FrameHeader, GetRequest, LastUpdateMs, MessageKind, PartitionList, PutMode, PutRequest,
+    RecordAnswer, RecordMetadata, Request, RequestEnvelope, RequestId, ScanPageBuilder, ScanRecord,
+    ScanRequest, StatisticsRequest, Ttl, limits,
 };
 use proptest::prelude::*;
 
@@ -43,6 +43,7 @@ fn put(content: &[u8]) -> PutRequest<'_> {
         mode: PutMode::Replace,
         ttl: Ttl::Never,
         expected_generation: None,
+        commit: Commit::NamespaceDefault,
         set: "demo",
         content,
     }
@@ -344,6 +345,7 @@ proptest! {
             mode,
             ttl,
             expected_generation: Generation::new(generation),
+            commit: Commit::NamespaceDefault,
             set: &set,
             content: &content,
         });

@@ -3,11 +3,11 @@
 
 use corelith_index::{Digest, ExpirySeconds, Generation, KnownDigest, PartitionId, ScanPosition};
 use corelith_wire::{
-    Answer, BinNames, BinSelection, Damage, DamagedRecord, DeleteRequest, Features, FrameEncoder,
-    GetRequest, HelloAnswer, HelloRequest, LastUpdateMs, MessageKind, Namespace, NamespaceId,
-    PartitionList, PutMode, PutRequest, RecordAnswer, RecordMetadata, Refusal, Request,
-    RequestEnvelope, RequestId, ScanPageBuilder, ScanRecord, ScanRequest, StatisticsRequest,
-    Status, TopologyAnswer, TouchRequest, Ttl,
+    Answer, BinNames, BinSelection, Commit, Damage, DamagedRecord, DeleteRequest, Features,
+    FrameEncoder, GetRequest, HelloAnswer, HelloRequest, LastUpdateMs, MessageKind, Namespace,
+    NamespaceId, PartitionList, PutMode, PutRequest, RecordAnswer, RecordMetadata, Refusal,
+    Request, RequestEnvelope, RequestId, ScanPageBuilder, ScanRecord, ScanRequest,
+    StatisticsRequest, Status, TopologyAnswer, TouchRequest, Ttl,
 };
 
 /// One frame with its name, which is also the name of its golden file.
@@ -116,6 +116,7 @@ fn with_gets_and_puts(visit: &mut dyn FnMut(&'static str, Request<'_>)) {
         mode: PutMode::Merge,
         ttl: Ttl::NamespaceDefault,
         expected_generation: None,
+        commit: Commit::NamespaceDefault,
         set: "demo",
         content: CONTENT,
     };
@@ -148,20 +149,37 @@ fn with_gets_and_puts(visit: &mut dyn FnMut(&'static str, Request<'_>)) {
         ..put
     };
     visit("request_put_replace_only", Request::Put(replace_only));
+    let buffered = PutRequest {
+        commit: Commit::Buffered,
+        ..put
+    };
+    visit("request_put_buffered", Request::Put(buffered));
 }
 
 fn with_other_writes(visit: &mut dyn FnMut(&'static str, Request<'_>)) {
     let delete = DeleteRequest {
         digest: digest(),
         expected_generation: None,
+        commit: Commit::NamespaceDefault,
     };
     visit("request_delete", Request::Delete(delete));
+    let durable = DeleteRequest {
+        commit: Commit::Durable,
+        ..delete
+    };
+    visit("request_delete_durable", Request::Delete(durable));
     let touch = TouchRequest {
         digest: digest(),
         ttl: Ttl::Seconds(315_360_000),
         expected_generation: Generation::new(65_535),
+        commit: Commit::NamespaceDefault,
     };
     visit("request_touch", Request::Touch(touch));
+    let buffered = TouchRequest {
+        commit: Commit::Buffered,
+        ..touch
+    };
+    visit("request_touch_buffered", Request::Touch(buffered));
 }
 
 fn with_scans(visit: &mut dyn FnMut(&'static str, Request<'_>)) {
