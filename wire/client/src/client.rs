@@ -177,6 +177,8 @@ impl Client {
         finish: impl Finish<Result<T, Refused>>,
     ) -> Result<T, Error> {
         let deadline = self.deadline();
+        let is_write = request.kind().is_write();
+        let mut doubt = None;
         let mut retry_count = 0;
         loop {
             if self.inner.is_closed.load(Ordering::Acquire) {
@@ -186,8 +188,16 @@ impl Client {
                 Ok(result) => return Ok(result),
                 Err(error) => error,
             };
-            let pause = match error.next_step(request.kind().is_write()) {
-                Step::GiveUp => return Err(error.into_error(namespace, request.kind().is_write())),
+            let may_have_happened = is_write && error.is_doubt();
+            let step = error.next_step(may_have_happened, self.inner.options.retry_in_doubt);
+            let error = error.into_error(namespace, is_write);
+            // Once a try is in doubt, no refusal of a later one settles it.
+            if may_have_happened && doubt.is_none() {
+                doubt = Some(error.clone());
+            }
+            let error = doubt.clone().unwrap_or(error);
+            let pause = match step {
+                Step::GiveUp => return Err(error),
                 Step::RenewMap => {
                     // A map that cannot be had is no reason not to try once more.
                     drop(self.renew(deadline).await);
@@ -197,7 +207,7 @@ impl Client {
             };
             let resumes = Instant::now() + pause;
             if retry_count == self.inner.options.retry_count_max || resumes >= deadline {
-                return Err(error.into_error(namespace, request.kind().is_write()));
+                return Err(error);
             }
             retry_count += 1;
             if !pause.is_zero() {
@@ -356,11 +366,22 @@ enum Step {
 }
 
 impl Failed {
-    /// What to do about it. Whatever is not certain to have changed nothing is given up.
-    fn next_step(&self, is_write: bool) -> Step {
+    /// True if the request may have been carried out all the same.
+    fn is_doubt(&self) -> bool {
         match self {
-            Failed::Call(CallError::Unsent(_)) => Step::Pause(Duration::ZERO),
-            Failed::Call(CallError::Lost(_)) if !is_write => Step::Pause(Duration::ZERO),
+            Failed::Call(CallError::TimedOut | CallError::Lost(_) | CallError::Unreadable(_)) => {
+                true
+            }
+            Failed::Refused(refused) => !refused.status.leaves_unchanged(),
+            Failed::Connect(_) | Failed::Call(_) => false,
+        }
+    }
+
+    /// What to do about it.
+    fn next_step(&self, may_have_happened: bool, retry_in_doubt: bool) -> Step {
+        match self {
+            _ if may_have_happened && !retry_in_doubt => Step::GiveUp,
+            Failed::Call(CallError::Unsent(_) | CallError::Lost(_)) => Step::Pause(Duration::ZERO),
             // Connecting was tried for as long as there was time.
             Failed::Connect(_) | Failed::Call(_) => Step::GiveUp,
             Failed::Refused(refused) => match refused.status {
@@ -370,6 +391,9 @@ impl Failed {
                         refused.retry_after_ms.max(1),
                     )))
                 }
+                _ if may_have_happened => Step::Pause(Duration::from_millis(u64::from(
+                    refused.retry_after_ms.max(1),
+                ))),
                 _ => Step::GiveUp,
             },
         }

@@ -22,6 +22,10 @@ pub struct ClientOptions {
     /// a connection that broke before the request was sent, a lost answer to a read. Never after doubt. A
     /// node that cannot be reached is tried for as long as there is time; with 0, once.
     pub retry_count_max: u32,
+    /// Try a write again although an earlier try of it may have happened, so that it may be applied twice. For
+    /// writes that come to the same thing then: replacing puts, deletes, touches. If no try ends well,
+    /// the error still says that the write is in doubt.
+    pub retry_in_doubt: bool,
     /// Pause after the first failed connection; doubled with each further one.
     pub backoff_min: Duration,
     /// Longest pause between two attempts to connect.
@@ -41,6 +45,7 @@ impl Default for ClientOptions {
             timeout: Duration::from_secs(1),
             connect_timeout: Duration::from_secs(1),
             retry_count_max: 3,
+            retry_in_doubt: false,
             backoff_min: Duration::from_millis(10),
             backoff_max: Duration::from_secs(1),
             in_flight_max: 1024,

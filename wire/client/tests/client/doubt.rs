@@ -153,6 +153,40 @@ fn doubtful_writes_are_never_tried_again() {
 }
 
 #[test]
+fn doubtful_writes_are_tried_again_where_the_caller_allows_it() {
+    run(async {
+        let node = MockNode::start();
+        let options = ClientOptions {
+            retry_count_max: 5,
+            retry_in_doubt: true,
+            ..patient()
+        };
+        let set = set(&node, options).await;
+        for (fault, generation) in [
+            (Fault::CloseBefore, 1),
+            (Fault::CloseAfter, 3),
+            (Fault::Refuse(Status::InDoubt, 0), 4),
+            (Fault::Refuse(Status::Internal, 0), 5),
+        ] {
+            node.inject(MessageKind::Put, fault.clone());
+            let written = set.put(1, &bins()).await.unwrap();
+            // Of the one whose answer was lost, both tries happened.
+            assert_eq!(written.generation.get(), generation, "{fault:?}");
+            assert_eq!(node.pending_fault_count(), 0);
+        }
+        // That a later try certainly did nothing says nothing of the first.
+        node.inject(MessageKind::Put, Fault::CloseAfter);
+        node.inject(MessageKind::Put, Fault::Refuse(Status::OutOfSpace, 0));
+        let error = set.put(1, &bins()).await.unwrap_err();
+        assert!(
+            matches!(error, Error::InDoubt(Doubt::Disconnected(_))),
+            "{error:?}"
+        );
+        assert_eq!(node.pending_fault_count(), 0);
+    });
+}
+
+#[test]
 fn refused_writes_are_tried_again_only_where_that_may_help() {
     run(async {
         let node = MockNode::start();
