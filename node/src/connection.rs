@@ -347,6 +347,7 @@ async fn run(core: &Core, frame: &[u8], (arrived_ns, now_ns): (u64, u64)) -> ope
     let context = Context {
         shards: &core.shards,
         metrics: &core.metrics,
+        clock: &core.clock,
         now_ns,
         arrived_ns,
     };

@@ -5,9 +5,11 @@ mod delete;
 mod get;
 mod put;
 mod scan;
+mod terms;
 mod touch;
 
 use corelith_index::{ExpirySeconds, PartitionId};
+use corelith_io::Clock;
 use corelith_store::{Current, Shard, Written};
 use corelith_wire::{
     Answer, FrameEncoder, FrameHeader, LastUpdateMs, RecordMetadata, Refusal, Request, RequestId,
@@ -19,12 +21,16 @@ use crate::frames::body_of;
 use crate::metrics::{CoreMetrics, OperationKind};
 use crate::refusal::Rejection;
 
+use terms::{Deadline, Terms};
+
 /// What an operation works with.
 pub(crate) struct Context<'a> {
     /// The shards of this core.
     pub(crate) shards: &'a Shards,
     /// This core's counters.
     pub(crate) metrics: &'a CoreMetrics,
+    /// This core's clock.
+    pub(crate) clock: &'a Clock,
     /// The monotonic clock now, in ns.
     pub(crate) now_ns: u64,
     /// When the request arrived, by the same clock.
@@ -156,8 +162,8 @@ pub(crate) async fn run(context: &Context<'_>, frame: &[u8]) -> Outcome {
         None => return Outcome::Refused(Refusal::new(Status::Malformed)),
     };
     // Work whose time is up is dropped unexecuted: the client has stopped waiting for it.
-    let waited_ms = context.now_ns.saturating_sub(context.arrived_ns) / 1_000_000;
-    if deadline_ms.is_some_and(|deadline| deadline > 0 && waited_ms >= u64::from(deadline)) {
+    let deadline = Deadline::new(context.clock, context.arrived_ns, deadline_ms);
+    if deadline.is_past(context.now_ns) {
         return Outcome::Refused(Refusal::new(Status::Timeout));
     }
     let Some(partition) = request.partition() else {
@@ -166,21 +172,18 @@ pub(crate) async fn run(context: &Context<'_>, frame: &[u8]) -> Outcome {
     let Some(shard) = context.shards.owner(partition) else {
         return Outcome::Refused(Refusal::new(Status::NotOwner));
     };
-    let commit = match context.shards.commit.choose(request.commit()) {
-        Ok(commit) => commit,
+    let terms = match context.shards.commit.choose(request.commit()) {
+        Ok(commit) => Terms { commit, deadline },
         Err(refusal) => return Outcome::Refused(refusal),
     };
     let (kind, outcome) = match request {
         Request::Get(get) => (OperationKind::Get, get::run(shard, &get).await),
-        Request::Put(put) => (OperationKind::Put, put::run(shard, &put, commit).await),
+        Request::Put(put) => (OperationKind::Put, put::run(shard, &put, terms).await),
         Request::Delete(delete) => (
             OperationKind::Delete,
-            delete::run(shard, &delete, commit).await,
+            delete::run(shard, &delete, terms).await,
         ),
-        Request::Touch(touch) => (
-            OperationKind::Touch,
-            touch::run(shard, &touch, commit).await,
-        ),
+        Request::Touch(touch) => (OperationKind::Touch, touch::run(shard, &touch, terms).await),
         Request::Scan(scan) => (OperationKind::Scan, scan::run(shard, &scan).await),
         Request::Hello(_) | Request::Topology | Request::Ping | Request::Statistics(_) => {
             return Outcome::Refused(Refusal::new(Status::Unsupported));

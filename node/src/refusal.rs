@@ -9,6 +9,8 @@ use crate::limits::RETRY_AFTER_MS;
 /// Why the node rejects a write before the store does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Rejection {
+    /// Its time was up before its turn came.
+    Late,
     /// No such record.
     NotFound,
     /// It must not be there.
@@ -99,6 +101,7 @@ pub(crate) fn busy() -> Refusal<'static> {
 
 fn of_rejection(rejection: Rejection) -> Refusal<'static> {
     match rejection {
+        Rejection::Late => Refusal::new(Status::Timeout),
         Rejection::NotFound => Refusal::new(Status::NotFound),
         Rejection::Exists => Refusal::new(Status::Exists),
         Rejection::Generation { expected, found } => {

@@ -5,13 +5,14 @@
 
 use corelith_index::SetId;
 use corelith_record::{Content, Update, merge, replace};
-use corelith_store::{Change, Commit, Current, Needs, Shard};
+use corelith_store::{Change, Current, Needs, Shard};
 use corelith_wire::{PutMode, PutRequest, Refusal, Status};
 
+use super::terms::Terms;
 use super::{Outcome, check_generation, expiry_of, metadata_of};
 use crate::refusal::{self, Rejection};
 
-pub(super) async fn run(shard: &Shard, put: &PutRequest<'_>, commit: Commit) -> Outcome {
+pub(super) async fn run(shard: &Shard, put: &PutRequest<'_>, terms: Terms<'_>) -> Outcome {
     let Ok(update) = Update::parse(put.content) else {
         return Outcome::Refused(
             Refusal::new(Status::Malformed).explained("the content breaks a rule of its encoding"),
@@ -31,10 +32,13 @@ pub(super) async fn run(shard: &Shard, put: &PutRequest<'_>, commit: Commit) -> 
     let now_ms = shard.now_ms();
     let written = shard
         .write_as(
-            commit,
+            terms.commit,
             (&put.digest, needs),
             put.content,
-            |current, made| decide(put, &update, (set, now_ms), current, made),
+            |current, made| {
+                terms.deadline.check()?;
+                decide(put, &update, (set, now_ms), current, made)
+            },
         )
         .await;
     match written {

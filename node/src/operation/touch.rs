@@ -1,19 +1,21 @@
 //! Touch: another time to live for a record that is there, and a new generation.
 
-use corelith_store::{Change, Commit, Needs, Shard};
+use corelith_store::{Change, Needs, Shard};
 use corelith_wire::TouchRequest;
 
+use super::terms::Terms;
 use super::{Outcome, check_generation, expiry_of, metadata_of};
 use crate::refusal::{self, Rejection};
 
-pub(super) async fn run(shard: &Shard, touch: &TouchRequest, commit: Commit) -> Outcome {
+pub(super) async fn run(shard: &Shard, touch: &TouchRequest, terms: Terms<'_>) -> Outcome {
     let now_ms = shard.now_ms();
     let written = shard
         .write_as(
-            commit,
+            terms.commit,
             (&touch.digest, Needs::Content),
             &[],
             |current, _| {
+                terms.deadline.check()?;
                 if current.is_none() {
                     return Err(Rejection::NotFound);
                 }
