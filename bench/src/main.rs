@@ -12,9 +12,10 @@ mod run;
 mod size;
 mod store;
 
+use std::io::Write;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 /// Measures Corelith: a node over the network, the store in-process, or the bare device.
 #[derive(Parser, Debug)]
@@ -35,6 +36,14 @@ struct Arguments {
     command: Command,
 }
 
+/// What is made of the command line itself.
+#[derive(Args, Debug)]
+struct PagesArguments {
+    /// The completion script of this shell; without it the manual page.
+    #[arg(long, value_name = "SHELL")]
+    completion: Option<clap_complete::Shell>,
+}
+
 #[derive(Subcommand, Debug)]
 enum Command {
     /// Puts and gets against a running node.
@@ -43,6 +52,8 @@ enum Command {
     Device(device::DeviceArguments),
     /// Gets and puts through the store in this process, beside the bare ring on the same device.
     Store(store::StoreArguments),
+    /// The manual page, or the completion script of a shell, on standard output.
+    Pages(PagesArguments),
 }
 
 fn main() -> ExitCode {
@@ -50,11 +61,31 @@ fn main() -> ExitCode {
         Command::Run(arguments) => run::run(&arguments),
         Command::Device(arguments) => device::run(&arguments),
         Command::Store(arguments) => store::run(&arguments),
+        Command::Pages(arguments) => return write_pages(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("corelith-bench: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn write_pages(arguments: &PagesArguments) -> ExitCode {
+    let mut command = Arguments::command();
+    let mut page = Vec::new();
+    let rendered = match arguments.completion {
+        Some(shell) => {
+            clap_complete::generate(shell, &mut command, "corelith-bench", &mut page);
+            Ok(())
+        }
+        None => clap_mangen::Man::new(command).render(&mut page),
+    };
+    match rendered.and_then(|()| std::io::stdout().lock().write_all(&page)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("corelith-bench: the page cannot be written: {error}");
             ExitCode::FAILURE
         }
     }

@@ -9,6 +9,7 @@
 
 mod limits;
 mod options;
+mod pages;
 
 mod boot;
 mod commit;
@@ -36,6 +37,11 @@ use clap::Parser;
 
 fn main() -> ExitCode {
     let options = options::Options::parse();
+    match pages::write(&options) {
+        Ok(false) => {}
+        Ok(true) => return ExitCode::SUCCESS,
+        Err(_) => return ExitCode::FAILURE,
+    }
     options.start_logging();
     match boot::run(&options) {
         Ok(()) => ExitCode::SUCCESS,

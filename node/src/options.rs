@@ -103,6 +103,14 @@ pub(crate) struct Options {
     /// Form of the log on standard error.
     #[arg(long, value_name = "FORM", value_enum, default_value = "text")]
     pub(crate) log_format: LogFormat,
+
+    /// Write the manual page to standard output, for a packager, and end.
+    #[arg(long)]
+    pub(crate) man: bool,
+
+    /// Write the completion script of a shell to standard output and end.
+    #[arg(long, value_name = "SHELL")]
+    pub(crate) completion: Option<clap_complete::Shell>,
 }
 
 /// How writes become durable.

@@ -2,6 +2,7 @@
 //! checked without a device or a node; does nothing else.
 
 mod commit;
+mod pages;
 mod records;
 mod rows;
 mod volumes;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 pub use commit::CommitArguments;
+pub use pages::{CompletionArguments, ManArguments};
 pub use records::{
     DeleteArguments, GetArguments, KeyArguments, PutArguments, ScanArguments, StatsArguments,
     TouchArguments,
@@ -32,6 +34,7 @@ pub use volumes::{VolumeCommand, VolumeCreateArguments, VolumeShowArguments};
   corelith get alice
   corelith load flights.csv --set flights --key carrier,flight,time_hour --null NA
   corelith export --set flights --output flights.jsonl
+  corelith help load                                 all that one command takes, with examples
 
 Exit codes:
   0  done
@@ -40,7 +43,8 @@ Exit codes:
      in doubt, or some rows of a load failed
   3  there is no such record
 
-Errors go to standard error: a line that says what is wrong, and below it what to do."
+Errors go to standard error: a line that says what is wrong, and below it what to do. With --json it is
+one object with the members error, remedy, kind (usage, failed, partial, not_found) and exit_code."
 )]
 pub struct Arguments {
     /// Answer in JSON on standard output, for programs.
@@ -76,7 +80,22 @@ pub enum Command {
     Stats(StatsArguments),
     /// Ask the node for a sign of life and what it is
     #[command(visible_alias = "hello")]
-    Ping(NodeArguments),
+    Ping(PingArguments),
+    /// Write the completion script of a shell
+    Completion(CompletionArguments),
+    /// Write the manual pages
+    Man(ManArguments),
+}
+
+/// Whom to ask.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "Examples:
+  corelith ping
+  corelith ping --timeout 1 --json")]
+pub struct PingArguments {
+    /// The node.
+    #[command(flatten)]
+    pub node: NodeArguments,
 }
 
 /// Which node, and how long to wait for it.
@@ -136,7 +155,9 @@ fn parse_seconds(text: &str) -> Result<Duration, String> {
         .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     seconds
         .filter(|duration| !duration.is_zero())
-        .ok_or_else(|| "write a number of seconds above zero".to_owned())
+        .ok_or_else(|| {
+            "write a number of seconds above zero, as in 0.5 or 10, without a unit".to_owned()
+        })
 }
 
 #[cfg(test)]
@@ -160,10 +181,10 @@ mod tests {
             ("::1", "[::1]:4100"),
         ] {
             let arguments = Arguments::parse_from(["corelith", "ping", "--host", host]);
-            let Command::Ping(node) = arguments.command else {
+            let Command::Ping(ping) = arguments.command else {
                 panic!("not a ping")
             };
-            assert_eq!(node.address(), address);
+            assert_eq!(ping.node.address(), address);
         }
     }
 

@@ -21,7 +21,9 @@ impl BinArgument {
     /// A sentence for the command line's own message.
     pub fn parse(argument: &str) -> Result<Self, String> {
         let Some((left, text)) = argument.split_once('=') else {
-            return Err("write BIN=VALUE or BIN:TYPE=VALUE".to_owned());
+            return Err(format!(
+                "write BIN=VALUE or BIN:TYPE=VALUE, as in {argument}=..., in one piece: quote a value with spaces"
+            ));
         };
         let (name, kind) = left.rsplit_once(':').unwrap_or((left, "auto"));
         BinName::new(name).map_err(|error| format!("the bin's name {name:?}: {error}"))?;
@@ -32,8 +34,9 @@ impl BinArgument {
             None => {
                 let names = GivenType::all_names();
                 return Err(format!(
-                    "there is no type {kind:?}: use one of {names}, or nil; a bin's name with a colon needs \
-                     its type behind it, as in {left}:string=..."
+                    "there is no type {kind:?}{}; the types are {names} and nil. A bin's name with a colon needs \
+                     its type behind it, as in {left}:string=...",
+                    GivenType::nearest_name(kind)
                 ));
             }
         };

@@ -5,20 +5,28 @@ use corelith_client::DamagedRecord;
 use indicatif::ProgressBar;
 
 use crate::failure::{Exit, Failure};
+use crate::notice::Notices;
 
 /// Damaged records so far.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Damages {
     count: u64,
+    notices: Notices,
 }
 
 impl Damages {
+    /// None so far; they will be told in this form.
+    #[must_use]
+    pub const fn new(notices: Notices) -> Self {
+        Self { count: 0, notices }
+    }
+
     /// Tells one, above the bar if there is one.
     pub fn tell(&mut self, damaged: &DamagedRecord, progress: &ProgressBar) {
         self.count += 1;
         let line = match &*damaged.set {
-            "" => format!("corelith: {damaged}"),
-            set => format!("corelith: in set {set:?}, {damaged}"),
+            "" => self.notices.line(&damaged.to_string()),
+            set => self.notices.line(&format!("in set {set:?}, {damaged}")),
         };
         progress.suspend(|| eprintln!("{line}"));
     }

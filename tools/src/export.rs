@@ -16,6 +16,7 @@ use crate::damage::Damages;
 use crate::failure::Failure;
 use crate::json::JsonBins;
 use crate::node::{failure_of, with_node};
+use crate::notice::Notices;
 use crate::output::{Output, unwritable};
 use crate::record_json::RecordObject;
 use crate::scan::bins_of;
@@ -38,15 +39,16 @@ pub fn export(arguments: &ExportArguments, is_json: bool) -> Result<(), Failure>
     let file = arguments.output.as_deref();
     let file = file.filter(|path| path.as_os_str() != "-");
     let progress = spinner(file.is_some());
+    let notices = Notices::new(is_json);
     let Some(path) = file else {
         let mut output = Output::new();
-        let outcome = write_records(arguments, &mut output, &progress);
+        let outcome = write_records(arguments, &mut output, &progress, notices);
         // What was written before an error is handed on as well.
         output.finish()?;
         return outcome.and_then(|each| each.damages.check());
     };
     let mut target = Target::open(path)?;
-    let each = write_records(arguments, &mut target.writer, &progress)?;
+    let each = write_records(arguments, &mut target.writer, &progress, notices)?;
     target.finish()?;
     progress.finish_and_clear();
     let records = each.records;
@@ -68,9 +70,10 @@ fn write_records<'a>(
     arguments: &ExportArguments,
     writer: &mut impl Write,
     progress: &'a ProgressBar,
+    notices: Notices,
 ) -> Result<Counter<'a>, Failure> {
     with_node(&arguments.place.node, async |client| {
-        let mut each = Counter::new(progress);
+        let mut each = Counter::new(progress, notices);
         match arguments.format {
             FileFormat::Jsonl => {
                 for_each(arguments, &client, &mut |found| {
@@ -214,10 +217,10 @@ struct Counter<'a> {
 impl<'a> Counter<'a> {
     const STEP: u64 = 1024;
 
-    fn new(progress: &'a ProgressBar) -> Self {
+    fn new(progress: &'a ProgressBar, notices: Notices) -> Self {
         Self {
             records: 0,
-            damages: Damages::default(),
+            damages: Damages::new(notices),
             progress,
         }
     }

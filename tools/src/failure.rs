@@ -4,6 +4,8 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use serde_json::json;
+
 /// How a command ended that did not succeed. The codes are part of the command's interface.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Exit {
@@ -18,6 +20,16 @@ pub enum Exit {
 }
 
 impl Exit {
+    /// Its name, for programs.
+    #[must_use]
+    pub const fn kind(self) -> &'static str {
+        match self {
+            Self::Failed => "failed",
+            Self::Partial => "partial",
+            Self::NotFound => "not_found",
+        }
+    }
+
     /// The code as the shell sees it.
     #[must_use]
     pub const fn code(self) -> u8 {
@@ -82,6 +94,18 @@ impl Failure {
         self.exit
     }
 
+    /// The object that stands for it with `--json`: `error`, `remedy` (null if that is not known), `kind`
+    /// and `exit_code`.
+    #[must_use]
+    pub fn object(&self) -> String {
+        object(
+            &self.problem,
+            &self.remedy,
+            self.exit.kind(),
+            self.exit.code(),
+        )
+    }
+
     /// What is wrong.
     #[must_use]
     pub fn problem(&self) -> &str {
@@ -93,6 +117,13 @@ impl Failure {
     pub fn remedy(&self) -> &str {
         &self.remedy
     }
+}
+
+/// The one form in which failures are told to programs.
+#[must_use]
+pub fn object(problem: &str, remedy: &str, kind: &str, exit_code: u8) -> String {
+    let remedy = (!remedy.is_empty()).then_some(remedy);
+    json!({ "error": problem, "remedy": remedy, "kind": kind, "exit_code": exit_code }).to_string()
 }
 
 /// Two lines: what is wrong, and indented what to do.
@@ -119,6 +150,10 @@ mod tests {
         assert_eq!(
             Failure::from_text("it is broken").to_string(),
             "corelith: it is broken"
+        );
+        assert_eq!(
+            failure.object(),
+            r#"{"error":"it is broken","exit_code":1,"kind":"failed","remedy":"mend it"}"#
         );
         assert_eq!(failure.exit().code(), 1);
         assert_eq!(failure.with_exit(Exit::NotFound).exit().code(), 3);

@@ -6,6 +6,7 @@ use corelith_record::Value;
 use crate::base64;
 use crate::cell::Cell;
 use crate::json;
+use crate::nearest::did_you_mean;
 
 /// A type by name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -88,6 +89,12 @@ impl GivenType {
     #[must_use]
     pub fn all_names() -> String {
         Self::NAMES.map(|(name, _)| name).join(", ")
+    }
+
+    /// The name that somebody meant who wrote `name`, as the end of a message; empty if none is near.
+    #[must_use]
+    pub fn nearest_name(name: &str) -> String {
+        did_you_mean(name, Self::NAMES.map(|(known, _)| known))
     }
 
     /// The value that `text` stands for.

@@ -6,7 +6,9 @@
 
 pub mod arguments;
 pub mod failure;
+pub mod notice;
 pub mod output;
+pub mod usage;
 
 pub mod volume;
 
@@ -21,12 +23,15 @@ pub mod export;
 pub mod load;
 pub mod rows;
 
+pub mod pages;
+
 pub mod base64;
 pub mod bin_argument;
 pub mod cell;
 pub mod given_type;
 pub mod json;
 pub mod key_text;
+pub mod nearest;
 pub mod size;
 pub mod time_text;
 pub mod ttl_text;
@@ -40,12 +45,19 @@ use failure::Failure;
 /// Runs the program. What the command line has wrong ends it here, with code 2.
 #[must_use]
 pub fn run() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return usage::end(&error),
+    };
     match carry_out(&arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) if failure.is_reader_gone() => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("{failure}");
+            if arguments.json {
+                eprintln!("{}", failure.object());
+            } else {
+                eprintln!("{failure}");
+            }
             failure.exit().into()
         }
     }
@@ -65,5 +77,7 @@ fn carry_out(arguments: &Arguments) -> Result<(), Failure> {
         Command::Ping(node) => statistics::ping(node, is_json),
         Command::Load(load) => load::load(load, is_json),
         Command::Export(export) => export::export(export, is_json),
+        Command::Completion(completion) => pages::completion(completion),
+        Command::Man(man) => pages::man(man, is_json),
     }
 }

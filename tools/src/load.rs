@@ -21,6 +21,7 @@ use crate::arguments::{LoadArguments, LoadMode};
 use crate::failure::{Exit, Failure};
 use crate::key_text::KeyType;
 use crate::node::{failure_of, with_node};
+use crate::notice::Notices;
 use crate::output::Output;
 use crate::rows::{Next, Row, Rows};
 use input::{open, progress_bar};
@@ -55,7 +56,8 @@ pub fn load(arguments: &LoadArguments, is_json: bool) -> Result<(), Failure> {
     let clock = Clock::real();
     let start_ns = clock.monotonic_ns();
     let outcome = with_node(&arguments.place.node, async |client| {
-        let load = Rc::new(Load::new(arguments, &client, rows, journal));
+        let notices = Notices::new(is_json);
+        let load = Rc::new(Load::new(arguments, &client, (rows, journal), notices));
         load.run(arguments.in_flight, &progress, &read_bytes).await;
         Ok(load)
     });
@@ -83,6 +85,7 @@ struct Load {
     options: WriteOptions,
     failures_max: u64,
     summary: Summary,
+    notices: Notices,
     journal: RefCell<Option<Journal>>,
     /// Why no further row is taken.
     stopped: RefCell<Option<Failure>>,
@@ -95,8 +98,8 @@ impl Load {
     fn new(
         arguments: &LoadArguments,
         client: &Client,
-        rows: Rows,
-        journal: Option<Journal>,
+        (rows, journal): (Rows, Option<Journal>),
+        notices: Notices,
     ) -> Self {
         let options = WriteOptions {
             mode: match arguments.mode {
@@ -118,6 +121,7 @@ impl Load {
             options,
             failures_max: arguments.failures_max,
             summary: Summary::default(),
+            notices,
             journal: RefCell::new(journal),
             stopped: RefCell::new(None),
             has_news: Notify::new(),
@@ -280,8 +284,8 @@ impl Load {
         let told = self.summary.told.get();
         self.summary.told.set(told + 1);
         let line = match told {
-            0..FAILURES_TOLD_MAX => format!("corelith: {text}"),
-            FAILURES_TOLD_MAX => "corelith: more rows failed; they are counted".to_owned(),
+            0..FAILURES_TOLD_MAX => self.notices.line(text),
+            FAILURES_TOLD_MAX => self.notices.line("more rows failed; they are counted"),
             _ => return,
         };
         progress.suspend(|| eprintln!("{line}"));

@@ -8,6 +8,7 @@ use crate::damage::Damages;
 use crate::failure::Failure;
 use crate::json::{JsonBins, JsonKey};
 use crate::node::{failure_of, with_node};
+use crate::notice::Notices;
 use crate::output::Output;
 use crate::record_json::RecordObject;
 
@@ -24,7 +25,7 @@ pub fn scan(arguments: &ScanArguments, is_json: bool) -> Result<(), Failure> {
     };
     options.page_record_count = limit.min(options.page_record_count.into()).max(1) as u32;
     let mut output = Output::new();
-    let mut damages = Damages::default();
+    let mut damages = Damages::new(Notices::new(is_json));
     let outcome = with_node(&arguments.place.node, async |client| {
         let mut scan = client.namespace(&arguments.place.namespace).scan(options);
         let mut count = 0;

@@ -6,7 +6,7 @@ use corelith_io::Clock;
 use serde::Serialize;
 use serde_json::{Map, Number, Value};
 
-use crate::arguments::{NodeArguments, StatsArguments};
+use crate::arguments::{PingArguments, StatsArguments};
 use crate::failure::Failure;
 use crate::node::{failure_of, with_node};
 use crate::output::Output;
@@ -73,14 +73,14 @@ struct Pong {
 ///
 /// # Errors
 /// The node did not answer.
-pub fn ping(arguments: &NodeArguments, is_json: bool) -> Result<(), Failure> {
+pub fn ping(arguments: &PingArguments, is_json: bool) -> Result<(), Failure> {
     let clock = Clock::real();
-    let pong = with_node(arguments, async |client| {
+    let pong = with_node(&arguments.node, async |client| {
         let description = client.describe().await.map_err(failure_of)?;
         let start_ns = clock.monotonic_ns();
         client.ping().await.map_err(failure_of)?;
         Ok(Pong {
-            address: arguments.address(),
+            address: arguments.node.address(),
             server: description.server_name,
             node_id: format!("{:016x}", description.node_id),
             namespaces: description.namespaces,

@@ -27,7 +27,7 @@ pub fn parse_ttl(text: &str) -> Result<Ttl, String> {
         .filter(|seconds| (1..=corelith_wire::limits::TTL_S_MAX).contains(seconds))
         .map(Ttl::Seconds)
         .ok_or_else(|| {
-            "write a number of seconds, or one with s, m, h or d, up to ten years; or never, keep or default"
+            "write a number of seconds, or one with s, m, h or d (90s, 10m, 24h, 30d), up to ten years; or never, keep or default"
                 .to_owned()
         })
 }

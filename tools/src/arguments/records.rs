@@ -127,7 +127,11 @@ pub struct GetArguments {
 
 /// What to remove.
 #[derive(Args, Debug)]
-#[command(after_help = "Exit code 3: there was no such record.")]
+#[command(after_help = "Examples:
+  corelith delete alice
+  corelith delete 17 --key-type integer --set seats --generation 1
+
+Exit code 3: there was no such record.")]
 pub struct DeleteArguments {
     /// Which record.
     #[command(flatten)]
@@ -218,5 +222,6 @@ pub struct StatsArguments {
 
 fn parse_generation(text: &str) -> Result<Generation, String> {
     let number = text.parse().ok().and_then(Generation::new);
-    number.ok_or_else(|| "write a number from 1 to 65535, as `corelith get` shows it".to_owned())
+    number
+        .ok_or_else(|| "write a number from 1 to 65535, as `corelith get KEY` shows it".to_owned())
 }

@@ -210,7 +210,8 @@ fn parse_column_type(text: &str) -> Result<(String, GivenType), String> {
     match GivenType::from_name(name) {
         Some(given) => Ok((column.to_owned(), given)),
         None => Err(format!(
-            "there is no type {name:?}: use one of {}",
+            "there is no type {name:?}{}; the types are {}",
+            GivenType::nearest_name(name),
             GivenType::all_names()
         )),
     }

@@ -16,11 +16,8 @@ use crate::tool::{Ended, run};
 /// Longest time that a start may take, in steps of 50 ms: a loaded machine is slow, not broken.
 const READY_STEPS_MAX: u32 = 1200;
 
-/// Longest time that an answer may take, in seconds: as for a start.
-const ASK_S_MAX: &str = "60";
-
 /// A running node on files of its own.
-struct Node {
+pub struct Node {
     process: Child,
     folder: TempDir,
     port: u16,
@@ -30,7 +27,7 @@ struct Node {
 }
 
 /// The node's binary. Missing, it is a failure: these tests never pass without it.
-fn binary() -> PathBuf {
+pub fn binary() -> PathBuf {
     if let Some(path) = std::env::var_os("CORELITHD") {
         return PathBuf::from(path);
     }
@@ -44,7 +41,7 @@ fn binary() -> PathBuf {
 }
 
 impl Node {
-    fn start(devices: &[&'static str]) -> Node {
+    pub fn start(devices: &[&'static str]) -> Node {
         Node::start_with(devices, &[])
     }
 
@@ -103,11 +100,15 @@ impl Node {
     }
 
     fn ask(&self, arguments: &[&str]) -> Ended {
-        let address = format!("127.0.0.1:{}", self.port);
+        let address = self.address();
         run(
             self.folder.path(),
-            &[arguments, &["--host", &address, "--timeout", ASK_S_MAX]].concat(),
+            &[arguments, &["--host", &address]].concat(),
         )
+    }
+
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
     }
 
     fn write(&self, name: &str, text: &str) {

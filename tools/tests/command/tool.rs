@@ -37,10 +37,32 @@ impl Ended {
     #[track_caller]
     pub fn check_failed(&self, code: i32, words: &[&str]) {
         assert_eq!(self.code, code, "{self:?}");
-        assert!(self.stderr.starts_with("corelith: "), "{self:?}");
+        let told = self.told();
+        assert!(told.starts_with("corelith: "), "{self:?}");
         for words in words {
-            assert!(self.stderr.contains(words), "no {words:?} in {self:?}");
+            assert!(told.contains(words), "no {words:?} in {self:?}");
         }
+    }
+
+    /// Standard error as people read it, also where it was written for programs: an object a line.
+    #[track_caller]
+    fn told(&self) -> String {
+        if !self.stderr.starts_with('{') {
+            return self.stderr.clone();
+        }
+        let mut told = String::new();
+        for line in self.stderr.lines() {
+            let object: Value = serde_json::from_str(line).unwrap();
+            let problem = object.get("warning").or(object.get("error")).unwrap();
+            told += &format!("corelith: {}\n", problem.as_str().unwrap());
+            if let Some(remedy) = object.get("remedy").and_then(Value::as_str) {
+                told += &format!("  {remedy}\n");
+            }
+            if let Some(code) = object.get("exit_code") {
+                assert_eq!(code, self.code, "{self:?}");
+            }
+        }
+        told
     }
 
     #[track_caller]
