@@ -14,13 +14,17 @@ use crate::geometry::{DeviceOffset, Durability, Geometry};
 use crate::ring::device::RingDevice;
 use crate::simulated::SimulatedDevice;
 use crate::width::to_u64;
-use futures::{DiscardState, DurableWriteState, RawFlush, ReadState, WriteState};
+use futures::{DiscardState, DurableWriteState, RawFlush, RawFlushState, ReadState, WriteState};
+use meter::{Meter, Metered, UnderWay};
 
 mod error;
 mod futures;
+mod meter;
 
 pub use error::DeviceError;
 pub use futures::{DiscardFuture, DurableWriteFuture, FlushFuture, ReadFuture, WriteFuture};
+pub(crate) use meter::TimeSource;
+pub use meter::{DeviceStatistics, OperationStatistics};
 
 /// What a read gives back: the buffer always, and how it went.
 pub type ReadOutcome = (DmaBuffer, Result<(), DeviceError>);
@@ -39,6 +43,8 @@ pub(crate) trait BackEnd {
     fn geometry(&self) -> &Geometry;
     /// The device's fence, the same one for all handles on it.
     fn fence(&self) -> &Fence;
+    /// What its operations are timed by.
+    fn time(&self) -> TimeSource;
     /// Reads `length` bytes into the start of the buffer, completely or not at all.
     fn read(&self, offset: DeviceOffset, buffer: DmaBuffer, length: usize) -> Self::Read;
     /// Writes `buffer[range]`, completely or with an error.
@@ -62,6 +68,7 @@ pub struct Device {
 
 struct Shared {
     back_end: AnyBackEnd,
+    meter: Rc<Meter>,
     gate: RefCell<FlushGate<RawFlush>>,
 }
 
@@ -80,9 +87,14 @@ impl Device {
     }
 
     fn over(back_end: AnyBackEnd) -> Self {
+        let time = match &back_end {
+            AnyBackEnd::Real(device) => device.time(),
+            AnyBackEnd::Simulated(device) => device.time(),
+        };
         Self {
             shared: Rc::new(Shared {
                 back_end,
+                meter: Rc::new(Meter::new(time)),
                 gate: RefCell::new(FlushGate::new()),
             }),
         }
@@ -113,21 +125,39 @@ impl Device {
         self.fence().is_raised()
     }
 
+    /// What this core's handle has counted since it was attached.
+    #[must_use]
+    pub fn statistics(&self) -> DeviceStatistics {
+        let meter = &self.shared.meter;
+        DeviceStatistics {
+            reads: meter.reads.statistics(),
+            writes: meter.writes.statistics(),
+            flushes: meter.flushes.statistics(),
+            is_fenced: self.is_fenced(),
+            size_bytes: self.geometry().size_bytes,
+        }
+    }
+
     /// Reads `length` bytes at `offset` into the start of `buffer`: all of them, or an error. Offset and length are multiples of the
     /// logical block (length not 0) and inside device and buffer, else the future answers with the mistake.
     pub fn read(&self, offset: DeviceOffset, buffer: DmaBuffer, length: usize) -> ReadFuture {
         if let Err(error) = self.check(offset, 0..length, buffer.capacity()) {
             return ReadFuture {
                 state: ReadState::Rejected(Some((buffer, error))),
+                under_way: None,
             };
         }
+        let under_way = UnderWay::begin(&self.shared.meter, Metered::Read, to_u64(length));
         let state = match &self.shared.back_end {
             AnyBackEnd::Real(device) => ReadState::Real(device.read(offset, buffer, length)),
             AnyBackEnd::Simulated(device) => {
                 ReadState::Simulated(device.read(offset, buffer, length))
             }
         };
-        ReadFuture { state }
+        ReadFuture {
+            state,
+            under_way: Some(under_way),
+        }
     }
 
     /// Writes `buffer[range]` at `offset`. Ready when the device has *completed* it, which is durable only on
@@ -212,6 +242,8 @@ impl Device {
         if let Err(error) = self.check(offset, range.clone(), buffer.len()) {
             return WriteFuture::rejected(error);
         }
+        let length_bytes = to_u64(range.len());
+        let under_way = UnderWay::begin(&self.shared.meter, Metered::Write, length_bytes);
         let state = match &self.shared.back_end {
             AnyBackEnd::Real(device) => {
                 WriteState::Real(device.write(offset, buffer, range, force))
@@ -220,14 +252,19 @@ impl Device {
                 WriteState::Simulated(device.write(offset, buffer, range, force))
             }
         };
-        WriteFuture { state }
+        WriteFuture {
+            state,
+            under_way: Some(under_way),
+        }
     }
 
     fn submit_flush(&self) -> RawFlush {
-        match &self.shared.back_end {
-            AnyBackEnd::Real(device) => RawFlush::Real(device.flush()),
-            AnyBackEnd::Simulated(device) => RawFlush::Simulated(device.flush()),
-        }
+        let under_way = UnderWay::begin(&self.shared.meter, Metered::Flush, 0);
+        let state = match &self.shared.back_end {
+            AnyBackEnd::Real(device) => RawFlushState::Real(device.flush()),
+            AnyBackEnd::Simulated(device) => RawFlushState::Simulated(device.flush()),
+        };
+        RawFlush { state, under_way }
     }
 
     /// Wakes those that the gate names, one by one: a waker may drop a task, and that task's flush comes back to the gate.

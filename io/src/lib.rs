@@ -22,6 +22,7 @@ mod width;
 mod arena;
 mod buffer;
 mod clock;
+mod latency;
 
 mod device;
 mod durability;
@@ -49,11 +50,12 @@ pub use buffer::{
 };
 pub use clock::Clock;
 pub use device::{
-    Device, DeviceError, DiscardFuture, DurableWriteFuture, FlushFuture, ReadFuture, ReadOutcome,
-    WriteFuture,
+    Device, DeviceError, DeviceStatistics, DiscardFuture, DurableWriteFuture, FlushFuture,
+    OperationStatistics, ReadFuture, ReadOutcome, WriteFuture,
 };
 pub use errno::Errno;
 pub use geometry::{DeviceKind, DeviceOffset, Durability, Geometry};
+pub use latency::{LATENCY_BOUNDS_NS, LatencyBuckets, LatencyHistogram};
 pub use listener::{AcceptFuture, ListenError, Listener, PortUse};
 pub use mailbox::{Mailbox, MailboxFuture, MailboxReceiver, MailboxSender, mailbox};
 pub use open::{Access, DurabilityChoice, Holder, OpenDevice, OpenError, OpenOptions};

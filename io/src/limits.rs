@@ -122,3 +122,12 @@ pub const WRITE_UNIT_BYTES_UNKNOWN: u32 = 4096;
 
 /// The largest write unit: a drive that names a larger physical block is asked for no more.
 pub const WRITE_UNIT_BYTES_MAX: u32 = 64 << 10;
+
+/// What a latency histogram tells apart at the short end: a microsecond. No device answers sooner.
+pub const LATENCY_NS_MIN: u64 = 1_000;
+
+/// The longest latency that is told from longer ones: a minute, when even a drive that retries has given up.
+pub const LATENCY_NS_MAX: u64 = 60_000_000_000;
+
+/// Significant digits of a latency histogram: with the two bounds above they make 20 KiB.
+pub const LATENCY_DIGITS: u8 = 2;

@@ -105,6 +105,12 @@ impl OpenDevice {
         self.opened.geometry()
     }
 
+    /// Whether a flush or forced write failed on any core: nothing is acknowledged on it any more.
+    #[must_use]
+    pub fn is_fenced(&self) -> bool {
+        self.opened.fence().is_raised()
+    }
+
     /// The path it was opened by.
     #[must_use]
     pub fn name(&self) -> &str {

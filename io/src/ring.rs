@@ -10,6 +10,7 @@ use std::rc::{Rc, Weak};
 use std::task::Waker;
 
 use crate::buffer::BufferPool;
+use crate::clock::Clock;
 use crate::descriptor::{Descriptor, FixedFile, Graveyard};
 use crate::errno::Errno;
 use crate::limits::{
@@ -227,6 +228,9 @@ pub(crate) struct RingInner {
     receive_buffer_bytes: u32,
     features: RefCell<RingFeatures>,
     statistics: Cell<RingStatistics>,
+    clock: Clock,
+    /// When this turn's completions were seen, by the monotonic clock; 0 if nobody has asked yet.
+    turn_ns: Cell<u64>,
     waker: CoreWaker,
     spin_ns: u64,
     stopping: Cell<bool>,
@@ -299,6 +303,19 @@ impl RingInner {
     /// The kernel refused a multishot accept: from here on one by one.
     pub(crate) fn do_without_multishot_accept(&self) {
         self.features.borrow_mut().multishot_accept = false;
+    }
+
+    /// The time of this turn of the ring, by the monotonic clock, in ns: one reading of the clock serves all
+    /// that the turn completes and sets off.
+    pub(crate) fn turn_ns(&self) -> u64 {
+        match self.turn_ns.get() {
+            0 => {
+                let now_ns = self.clock.monotonic_ns();
+                self.turn_ns.set(now_ns);
+                now_ns
+            }
+            turn_ns => turn_ns,
+        }
     }
 
     pub(crate) fn count(&self, change: impl FnOnce(&mut RingStatistics)) {

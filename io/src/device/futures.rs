@@ -5,6 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use super::meter::UnderWay;
 use super::{Device, DeviceError, ReadOutcome};
 use crate::buffer::DmaBuffer;
 use crate::durability::Waiter;
@@ -16,6 +17,8 @@ use crate::simulated::{SimulatedDiscard, SimulatedFlush, SimulatedRead, Simulate
 #[must_use = "a read's bytes come with its outcome"]
 pub struct ReadFuture {
     pub(super) state: ReadState,
+    /// `None` once it is over, or if it never began.
+    pub(super) under_way: Option<UnderWay>,
 }
 
 pub(super) enum ReadState {
@@ -28,14 +31,20 @@ impl Future for ReadFuture {
     type Output = ReadOutcome;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<ReadOutcome> {
-        match &mut self.state {
+        let polled = match &mut self.state {
             ReadState::Rejected(rejected) => match rejected.take() {
                 Some((buffer, error)) => Poll::Ready((buffer, Err(error))),
                 None => Poll::Pending,
             },
             ReadState::Real(read) => Pin::new(read).poll(context),
             ReadState::Simulated(read) => Pin::new(read).poll(context),
+        };
+        if let Poll::Ready((_, outcome)) = &polled
+            && let Some(under_way) = self.under_way.take()
+        {
+            under_way.end(outcome);
         }
+        polled
     }
 }
 
@@ -43,6 +52,8 @@ impl Future for ReadFuture {
 #[must_use = "a write's outcome is known only from its future"]
 pub struct WriteFuture {
     pub(super) state: WriteState,
+    /// `None` once it is over, or if it never began.
+    pub(super) under_way: Option<UnderWay>,
 }
 
 pub(super) enum WriteState {
@@ -55,6 +66,7 @@ impl WriteFuture {
     pub(super) fn rejected(error: DeviceError) -> Self {
         Self {
             state: WriteState::Rejected(Some(error)),
+            under_way: None,
         }
     }
 }
@@ -63,11 +75,17 @@ impl Future for WriteFuture {
     type Output = Result<(), DeviceError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        match &mut self.state {
+        let polled = match &mut self.state {
             WriteState::Rejected(error) => poll_rejected(error),
             WriteState::Real(write) => Pin::new(write).poll(context),
             WriteState::Simulated(write) => Pin::new(write).poll(context),
+        };
+        if let Poll::Ready(outcome) = &polled
+            && let Some(under_way) = self.under_way.take()
+        {
+            under_way.end(outcome);
         }
+        polled
     }
 }
 
@@ -178,7 +196,12 @@ impl Future for DiscardFuture {
 }
 
 /// The back end's own flush, which the gate holds.
-pub(super) enum RawFlush {
+pub(super) struct RawFlush {
+    pub(super) state: RawFlushState,
+    pub(super) under_way: UnderWay,
+}
+
+pub(super) enum RawFlushState {
     Real(RingWrite),
     Simulated(SimulatedFlush),
 }
@@ -187,10 +210,14 @@ impl Future for RawFlush {
     type Output = Result<(), DeviceError>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        match &mut *self {
-            Self::Real(flush) => Pin::new(flush).poll(context),
-            Self::Simulated(flush) => Pin::new(flush).poll(context),
+        let polled = match &mut self.state {
+            RawFlushState::Real(flush) => Pin::new(flush).poll(context),
+            RawFlushState::Simulated(flush) => Pin::new(flush).poll(context),
+        };
+        if let Poll::Ready(outcome) = &polled {
+            self.under_way.end(outcome);
         }
+        polled
     }
 }
 

@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use super::{Outcome, Pending, RingError, RingInner};
 use crate::buffer::{DmaBuffer, FrozenBuffer};
 use crate::descriptor::Descriptor;
-use crate::device::{BackEnd, DeviceError, ReadOutcome};
+use crate::device::{BackEnd, DeviceError, ReadOutcome, TimeSource};
 use crate::durability::{Fence, Force};
 use crate::errno::Errno;
 use crate::geometry::{DeviceOffset, Geometry};
@@ -74,6 +74,10 @@ impl BackEnd for RingDevice {
 
     fn fence(&self) -> &Fence {
         self.opened.fence()
+    }
+
+    fn time(&self) -> TimeSource {
+        TimeSource::Ring(Rc::clone(&self.ring))
     }
 
     fn read(&self, offset: DeviceOffset, buffer: DmaBuffer, length: usize) -> RingRead {

@@ -8,6 +8,7 @@ use super::features::{FeatureMask, Lack, RingFeatures};
 use super::tracker::Tracker;
 use super::{RingConfig, RingError, RingInner, RingStatistics};
 use crate::buffer::{BUFFER_ALIGNMENT_BYTES, BufferPool};
+use crate::clock::Clock;
 use crate::descriptor::{FixedFile, Graveyard};
 use crate::errno::Errno;
 use crate::limits::{
@@ -61,6 +62,8 @@ impl RingInner {
             receive_buffer_bytes: config.receive_buffer_bytes,
             features: RefCell::new(features),
             statistics: Cell::new(RingStatistics::default()),
+            clock: Clock::real(),
+            turn_ns: Cell::new(0),
             waker,
             spin_ns: config.spin_ns,
             stopping: Cell::new(false),

@@ -9,7 +9,7 @@ use super::drive_config::DriveId;
 use super::machine::Machine;
 use super::slot::Submitted;
 use crate::buffer::{DmaBuffer, FrozenBuffer};
-use crate::device::{BackEnd, DeviceError, ReadOutcome};
+use crate::device::{BackEnd, DeviceError, ReadOutcome, TimeSource};
 use crate::durability::{Fence, Force};
 use crate::geometry::{DeviceOffset, Geometry};
 
@@ -68,6 +68,10 @@ impl BackEnd for SimulatedDevice {
 
     fn fence(&self) -> &Fence {
         &self.fence
+    }
+
+    fn time(&self) -> TimeSource {
+        TimeSource::Simulated(self.machine.borrow().clock().clone())
     }
 
     fn read(&self, offset: DeviceOffset, buffer: DmaBuffer, length: usize) -> SimulatedRead {

@@ -5,9 +5,9 @@ use std::ops::Range;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
-use super::{DriveConfig, DriveId, SimulatedMachine};
+use super::{DriveConfig, DriveId, Fault, PlannedFault, SimulatedMachine};
 use crate::buffer::{BufferPool, BufferPoolConfig, DmaBuffer, FrozenBuffer};
-use crate::device::{Device, DeviceError};
+use crate::device::{Device, DeviceError, OperationStatistics};
 use crate::geometry::DeviceOffset;
 use crate::width::{to_u64, to_usize};
 
@@ -137,4 +137,39 @@ fn the_rig_itself_reads_what_it_wrote() {
     rig.write(1, 2, 7).unwrap();
     assert_eq!(rig.read(0, 4), Ok(vec![0, 7, 7, 0]));
     assert_eq!(to_u64(rig.filled(3, 1).1.len()), 3 * u64::from(BLOCK_BYTES));
+}
+
+/// One operation of each kind done, one of each failed, one read begun: (done, bytes, failed, in flight).
+#[test]
+fn a_handle_counts_what_it_did_and_what_failed() {
+    let rig = Rig::new(3, Rig::config(256));
+    rig.write_durable(100, 3, 1).unwrap();
+    rig.read(100, 2).unwrap();
+    let faults = rig.machine.faults(rig.drive);
+    for fault in [Fault::ReadError, Fault::WriteError, Fault::FlushError] {
+        faults.plan(PlannedFault::next(fault));
+    }
+    rig.read(100, 2).unwrap_err();
+    rig.write(100, 3, 2).unwrap_err();
+    rig.flush().unwrap_err();
+    assert!(matches!(rig.flush(), Err(DeviceError::Fenced)));
+    assert!(
+        rig.read(0, 4000).is_err(),
+        "beyond the drive: it is not asked"
+    );
+    let reading = rig
+        .device
+        .read(offset_of(0), rig.pool.take(512).unwrap(), 512);
+    let statistics = rig.device.statistics();
+    let figures = |of: &OperationStatistics| {
+        assert_eq!(of.latency.count, of.count);
+        (of.count, of.bytes, of.failed_count, of.in_flight_count)
+    };
+    assert_eq!(figures(&statistics.reads), (1, 1024, 1, 1));
+    assert_eq!(figures(&statistics.writes), (1, 1536, 1, 0));
+    assert_eq!(figures(&statistics.flushes), (1, 0, 1, 0));
+    assert!(statistics.reads.latency.sum_ns > 0, "simulated time passed");
+    assert!(statistics.is_fenced);
+    drop(reading);
+    assert_eq!(rig.device.statistics().reads.in_flight_count, 0);
 }

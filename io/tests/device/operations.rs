@@ -108,6 +108,13 @@ fn check(opened: &OpenDevice, config: RingConfig) {
         "a buffer is still lent"
     );
     assert!(!bench.device.is_fenced());
+    let statistics = bench.device.statistics();
+    for (of, least_count) in [(&statistics.reads, 40), (&statistics.writes, 40)] {
+        assert!(of.count >= least_count && of.bytes >= of.count * 512);
+        assert_eq!((of.failed_count, of.in_flight_count), (0, 0));
+        assert_eq!(of.latency.count, of.count);
+        assert!(of.latency.sum_ns > 0, "no device answers in no time");
+    }
 }
 
 #[test]
