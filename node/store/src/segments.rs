@@ -251,6 +251,11 @@ impl SegmentTable {
             .map(|(number, _)| number)
     }
 
+    /// False if the last search for a segment to free found none, and nothing has changed since.
+    pub(crate) const fn may_be_freeable(&self) -> bool {
+        !self.nothing_freeable
+    }
+
     /// True if a segment is being freed.
     pub(crate) fn is_freeing(&self) -> bool {
         self.segments

@@ -62,6 +62,16 @@ pub struct ShardStatistics {
     pub counters: Counters,
     /// Writes accepted and not yet durable.
     pub pending: u64,
+    /// Batches that wait for a place in flight.
+    pub batches_queued: u64,
+    /// Writes of the log that the devices have and have not completed.
+    pub writes_in_flight: u64,
+    /// No segment is left for new data; deletes are still taken.
+    pub is_full: bool,
+    /// Every device is fenced; see [`Shard::is_fenced`].
+    pub is_fenced: bool,
+    /// See [`Shard::may_be_stale`].
+    pub may_be_stale: bool,
 }
 
 impl Shard {
@@ -219,6 +229,11 @@ impl Shard {
         self.core.is_fenced()
     }
 
+    /// The devices of its volume, in slot order, as this core has them.
+    pub fn devices(&self) -> impl Iterator<Item = &Device> {
+        self.core.devices.iter().map(|attached| &attached.device)
+    }
+
     /// Figures for metrics.
     #[must_use]
     pub fn statistics(&self) -> ShardStatistics {
@@ -229,6 +244,11 @@ impl Shard {
             segments: state.segments.counts(),
             counters: state.counters,
             pending: u64_of(state.pending.len()),
+            batches_queued: u64_of(state.log.queued_batches()),
+            writes_in_flight: u64_of(state.log.flights.len()),
+            is_full: self.core.is_full(&state.segments),
+            is_fenced: self.core.is_fenced(),
+            may_be_stale: self.core.stale.get(),
         }
     }
 

@@ -15,9 +15,11 @@ use crate::Lsn;
 use crate::announced::Announced;
 use crate::batch::{Appended, Batch, Writes};
 use crate::commit::Commit;
+use crate::format::batch_header::BATCH_HEADER_BYTES;
 use crate::format::binding::DeviceBinding;
 use crate::format::fields::u64_of;
 use crate::format::record_header::{RecordFlags, RecordHeader};
+use crate::limits::SEGMENTS_RESERVED;
 use crate::log::{Log, LogWrite};
 use crate::notify::Notify;
 use crate::outcome::{BatchEnd, Outcome};
@@ -85,6 +87,8 @@ pub struct Counters {
     pub record_bytes: u64,
     /// Bytes of those batches, padding and batch headers included.
     pub batch_bytes: u64,
+    /// Bytes of those batches behind their last record, up to the write unit.
+    pub padding_bytes: u64,
     /// Bytes written beside batches: segment headers, summaries, zeros ahead of first use.
     pub overhead_bytes: u64,
     /// Reads of records from a device.
@@ -137,6 +141,13 @@ impl ShardCore {
         !self.devices.is_empty() && self.devices.iter().all(|device| device.device.is_fenced())
     }
 
+    /// True if no segment but the reserve is left to open, and none is about to be.
+    pub(crate) fn is_full(&self, segments: &SegmentTable) -> bool {
+        segments.available(|slot| self.is_slot_fenced(slot)) <= SEGMENTS_RESERVED
+            && !segments.is_freeing()
+            && !segments.may_be_freeable()
+    }
+
     /// True if nothing can be written to the device in `slot`.
     pub(crate) fn is_slot_fenced(&self, slot: u16) -> bool {
         self.device(slot)
@@ -154,9 +165,11 @@ impl State {
         self.counters.batches += 1;
         self.counters.records += u64_of(batch.writes.records.len());
         self.counters.batch_bytes += u64_of(batch.length_bytes);
+        let mut filled_bytes = u64_of(BATCH_HEADER_BYTES);
         for appended in &batch.writes.records {
             let stored = RecordHeader::stored_bytes(appended.row.content_bytes.into());
             self.counters.record_bytes += stored;
+            filled_bytes += stored;
             if appended.row.flags.contains(RecordFlags::META) {
                 self.define(appended, batch.content(&appended.row).unwrap_or_default());
             } else if appended.row.flags.contains(RecordFlags::TOMBSTONE) {
@@ -166,6 +179,7 @@ impl State {
             }
             self.forget_pending(appended);
         }
+        self.counters.padding_bytes += u64_of(batch.length_bytes).saturating_sub(filled_bytes);
         batch.writes.outcome.settle(BatchEnd::Durable);
     }
 
