@@ -16,9 +16,10 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use corelith_io::{Clock, CoreWaker, MailboxSender, Preflight};
 
 use crate::commit::CommitPolicy;
-use crate::control::{self, NodeState, StateCell};
+use crate::control;
 use crate::core::{self, CorePlan, CoreReport, Order};
 use crate::cpus::allowed_cpus;
+use crate::health::{NodeState, StateCell};
 use crate::limits::SECOND_SIGNAL_AFTER_NS;
 use crate::options::Options;
 use crate::signals::StopSignals;

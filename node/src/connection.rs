@@ -19,6 +19,7 @@ use crate::core::Core;
 use crate::frames::{FrameAssembler, body_of};
 use crate::hop::Hop;
 use crate::limits::{CONNECTIONS_PER_CORE_MAX, IN_FLIGHT_PER_CONNECTION_MAX};
+use crate::metrics::bump;
 use crate::operation::{self, Context, Reply};
 use crate::outbox::Outbox;
 use crate::refusal::busy;
@@ -47,6 +48,11 @@ impl Connection {
     /// True while answers wait to be sent.
     pub(crate) fn has_answers(&self) -> bool {
         !self.outbox.is_empty()
+    }
+
+    /// Bytes of answers that wait to be sent.
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        self.outbox.waiting_bytes()
     }
 
     /// Reads no more, and ends when the answers have been sent.
@@ -95,6 +101,7 @@ impl Connection {
 pub(crate) fn spawn(core: &Rc<Core>, socket: OwnedFd) {
     if core.stopping.get() || core.connections.borrow().len() >= CONNECTIONS_PER_CORE_MAX {
         // Dropping the socket closes it: the client sees a refused connection.
+        bump(&core.metrics.connections_refused);
         tracing::warn!(
             core = core.number,
             "a connection was refused: this core has as many as it takes, or is stopping"
@@ -169,7 +176,7 @@ async fn read_all(core: &Rc<Core>, connection: &Rc<Connection>) {
             dispatch(core, connection, (header, frame), arrived_ns);
         });
         if let Err(error) = fed {
-            metrics.broken_streams.set(metrics.broken_streams.get() + 1);
+            bump(&metrics.broken_streams);
             let text = error.to_string();
             let refusal = Refusal::new(Status::Malformed).explained(&text);
             say_goodbye(core, connection, &refusal);
@@ -180,6 +187,7 @@ async fn read_all(core: &Rc<Core>, connection: &Rc<Connection>) {
 
 /// The last answer on a connection, to no request in particular.
 fn say_goodbye(core: &Core, connection: &Connection, refusal: &Refusal<'_>) {
+    core.metrics.refused(refusal.status);
     connection.outbox.append(|out| {
         let written = core.encoder.borrow_mut().connection_refusal(out, refusal);
         if let Err(error) = written {
@@ -196,8 +204,9 @@ fn dispatch(
     arrived_ns: u64,
 ) {
     let metrics = &core.metrics;
-    metrics.requests.set(metrics.requests.get() + 1);
+    bump(&metrics.requests);
     let refuse = |refusal: &Refusal<'_>| {
+        metrics.refused(refusal.status);
         connection.outbox.append(|out| {
             let mut encoder = core.encoder.borrow_mut();
             reply(&mut encoder, out, header).refuse(refusal);
@@ -231,7 +240,6 @@ fn dispatch(
         return refuse(&Refusal::new(Status::Stopping));
     }
     if connection.in_flight.get() >= IN_FLIGHT_PER_CONNECTION_MAX {
-        metrics.refused_busy.set(metrics.refused_busy.get() + 1);
         return refuse(&busy());
     }
     connection.in_flight.set(connection.in_flight.get() + 1);
@@ -239,7 +247,7 @@ fn dispatch(
     let owner = core.topology.core_of(partition);
     let bytes = core.copy_of(frame);
     if owner == core.number {
-        run_here(core, connection, bytes, arrived_ns);
+        run_here(core, connection, (header, bytes), arrived_ns);
     } else {
         hand_over(core, connection, owner, (header, bytes, arrived_ns));
     }
@@ -259,15 +267,21 @@ fn reply<'a>(
 }
 
 /// Runs a request on this core, for a connection of this core.
-fn run_here(core: &Rc<Core>, connection: &Rc<Connection>, frame: Vec<u8>, arrived_ns: u64) {
+fn run_here(
+    core: &Rc<Core>,
+    connection: &Rc<Connection>,
+    (header, frame): (&FrameHeader, Vec<u8>),
+    arrived_ns: u64,
+) {
     let (core, connection) = (Rc::clone(core), Rc::clone(connection));
+    let kind = header.kind();
     glommio::spawn_local(async move {
         // It begins in the turn in which it arrived: the clock is not asked again.
         let outcome = run(&core, &frame, (arrived_ns, arrived_ns)).await;
         connection
             .outbox
             .append(|out| write(&core, &frame, &outcome, out));
-        finish(&core, &connection, arrived_ns);
+        finish(&core, &connection, kind, arrived_ns);
         core.recycle(frame);
     })
     .detach();
@@ -293,25 +307,20 @@ fn hand_over(
         None => false,
     };
     if sent {
-        metrics
-            .requests_to_other_cores
-            .set(metrics.requests_to_other_cores.get() + 1);
+        bump(&metrics.requests_to_other_cores);
         return;
     }
-    metrics.refused_busy.set(metrics.refused_busy.get() + 1);
+    metrics.refused(Status::Busy);
     connection.outbox.append(|out| {
         let mut encoder = core.encoder.borrow_mut();
         reply(&mut encoder, out, header).refuse(&busy());
     });
-    finish(core, connection, arrived_ns);
+    finish(core, connection, None, arrived_ns);
 }
 
 /// Runs a request on this core that arrived at another one, and sends the answer back there.
 pub(crate) fn run_for(core: &Rc<Core>, from: u16, mut hop: Box<Hop>) {
-    let metrics = &core.metrics;
-    metrics
-        .requests_from_other_cores
-        .set(metrics.requests_from_other_cores.get() + 1);
+    bump(&core.metrics.requests_from_other_cores);
     core.took_on();
     let core = Rc::clone(core);
     glommio::spawn_local(async move {
@@ -335,7 +344,9 @@ pub(crate) fn deliver(core: &Rc<Core>, hop: Hop) {
             connection
                 .outbox
                 .append(|out| out.extend_from_slice(&hop.answer));
-            finish(core, &connection, hop.arrived_ns);
+            let header = FrameHeader::parse(&hop.frame).ok().flatten();
+            let kind = header.and_then(|header| header.kind());
+            finish(core, &connection, kind, hop.arrived_ns);
         }
         None => core.answered(),
     }
@@ -346,7 +357,6 @@ pub(crate) fn deliver(core: &Rc<Core>, hop: Hop) {
 async fn run(core: &Core, frame: &[u8], (arrived_ns, now_ns): (u64, u64)) -> operation::Outcome {
     let context = Context {
         shards: &core.shards,
-        metrics: &core.metrics,
         clock: &core.clock,
         now_ns,
         arrived_ns,
@@ -361,10 +371,12 @@ fn write(core: &Core, frame: &[u8], outcome: &operation::Outcome, out: &mut Vec<
     }
 }
 
-/// A request of this connection has its answer in the outbox.
-fn finish(core: &Core, connection: &Connection, arrived_ns: u64) {
-    core.metrics
-        .took(core.clock.monotonic_ns().saturating_sub(arrived_ns));
+/// A request of this connection has its answer in the outbox. One of a kind that is about records is timed.
+fn finish(core: &Core, connection: &Connection, kind: Option<MessageKind>, arrived_ns: u64) {
+    if let Some(kind) = kind {
+        let latency_ns = core.clock.monotonic_ns().saturating_sub(arrived_ns);
+        core.shards.outcomes.took(kind, latency_ns);
+    }
     connection
         .in_flight
         .set(connection.in_flight.get().saturating_sub(1));

@@ -8,7 +8,6 @@ use std::convert::Infallible;
 use std::net::TcpListener;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use corelith_io::MailboxSender;
@@ -20,45 +19,12 @@ use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 
 use crate::core::Order;
+use crate::health::{Health, NodeState, StateCell};
 use crate::limits::CONTROL_CONNECTIONS_MAX;
-use crate::metrics::{CoreSnapshot, render};
+use crate::metrics::{CoreSnapshot, NodeFigures, render};
 
 /// How long a core may take to say what it has counted.
 const CORE_ANSWER: Duration = Duration::from_secs(2);
-
-/// Where the node is in its life.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum NodeState {
-    /// Shards are being recovered.
-    Loading,
-    /// Requests are served.
-    Serving,
-    /// No new work is taken.
-    Stopping,
-}
-
-/// The node's state, set by the main thread and read by the page.
-#[derive(Clone, Default)]
-pub(crate) struct StateCell(Arc<AtomicU8>);
-
-impl StateCell {
-    pub(crate) fn set(&self, state: NodeState) {
-        let number = match state {
-            NodeState::Loading => 0,
-            NodeState::Serving => 1,
-            NodeState::Stopping => 2,
-        };
-        self.0.store(number, Ordering::Release);
-    }
-
-    fn get(&self) -> NodeState {
-        match self.0.load(Ordering::Acquire) {
-            0 => NodeState::Loading,
-            1 => NodeState::Serving,
-            _ => NodeState::Stopping,
-        }
-    }
-}
 
 type Cores = Rc<RefCell<Vec<MailboxSender<Order>>>>;
 
@@ -117,25 +83,52 @@ async fn answer(
     }
     let response = match request.uri().path() {
         "/live" => text(StatusCode::OK, "live\n".to_owned()),
-        "/ready" => match state.get() {
-            NodeState::Loading => text(StatusCode::SERVICE_UNAVAILABLE, "loading\n".to_owned()),
-            NodeState::Serving => text(StatusCode::OK, "serving\n".to_owned()),
-            NodeState::Stopping => text(StatusCode::SERVICE_UNAVAILABLE, "stopping\n".to_owned()),
-        },
-        "/metrics" if state.get() == NodeState::Serving => match collect(&cores).await {
-            Some(snapshots) => text(StatusCode::OK, render(&snapshots, "")),
-            None => text(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "a core did not answer within two seconds\n".to_owned(),
-            ),
-        },
-        "/metrics" => text(StatusCode::SERVICE_UNAVAILABLE, "not serving\n".to_owned()),
+        "/ready" => {
+            let health = health(&state, &cores).await;
+            let status = if health.is_ready() {
+                StatusCode::OK
+            } else {
+                StatusCode::SERVICE_UNAVAILABLE
+            };
+            text(status, health.to_string())
+        }
+        "/metrics" => metrics(&state, &cores).await,
         _ => text(
             StatusCode::NOT_FOUND,
             "there are /metrics, /live and /ready\n".to_owned(),
         ),
     };
     Ok(response)
+}
+
+/// What the node says of its health: its state, and while it serves what the cores know.
+async fn health(state: &StateCell, cores: &Cores) -> Health {
+    if state.get() != NodeState::Serving {
+        return Health::from(state.get());
+    }
+    match collect(cores).await {
+        Some(snapshots) => Health::of(&snapshots),
+        None => Health::Silent,
+    }
+}
+
+async fn metrics(state: &StateCell, cores: &Cores) -> Response<Full<Bytes>> {
+    // While shards are recovered and after the stop began the cores answer nobody.
+    if state.get() != NodeState::Serving {
+        let node = NodeFigures {
+            states: Health::from(state.get()).states(),
+        };
+        return text(StatusCode::OK, render(&node, &[]));
+    }
+    match collect(cores).await {
+        Some(snapshots) => {
+            let node = NodeFigures {
+                states: Health::of(&snapshots).states(),
+            };
+            text(StatusCode::OK, render(&node, &snapshots))
+        }
+        None => text(StatusCode::SERVICE_UNAVAILABLE, Health::Silent.to_string()),
+    }
 }
 
 /// Asks every core; `None` if one does not answer in time.

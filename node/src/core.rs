@@ -16,7 +16,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use corelith_io::{Clock, Ring};
+use corelith_io::{Clock, Ring, to_u64};
 use corelith_wire::FrameEncoder;
 
 pub(crate) use gather::GatherBusy;
@@ -26,7 +26,7 @@ pub(crate) use start::{CorePlan, CoreReport, PeerLinks, start};
 use crate::connection::{Connection, ConnectionKey};
 use crate::hop::Peer;
 use crate::limits::{SPARE_VECTOR_BYTES_MAX, SPARE_VECTORS_MAX};
-use crate::metrics::{CoreMetrics, CoreSnapshot};
+use crate::metrics::{CoreMetrics, CoreSnapshot, NamespaceSnapshot, bump};
 use crate::operation::Shards;
 use crate::topology::Topology;
 
@@ -86,12 +86,8 @@ impl Core {
 
     /// Notes that this core has one connection more.
     pub(crate) fn connection_opened(&self) {
-        self.metrics
-            .connections
-            .set(self.metrics.connections.get() + 1);
-        self.metrics
-            .connections_accepted
-            .set(self.metrics.connections_accepted.get() + 1);
+        bump(&self.metrics.connections);
+        bump(&self.metrics.connections_accepted);
         if let Some(load) = self.loads.get(usize::from(self.number)) {
             load.fetch_add(1, Ordering::Relaxed);
         }
@@ -124,10 +120,22 @@ impl Core {
         let mut snapshot = self.metrics.snapshot(self.number);
         snapshot.ring = self.ring.statistics();
         snapshot.buffers = Some(self.ring.pool().statistics());
-        snapshot.shards = self
-            .shards
+        snapshot.requests_in_flight = to_u64(self.unanswered.get());
+        snapshot.hops_in_flight = to_u64(self.peers.iter().flatten().map(Peer::out).sum());
+        let connections = self.connections.borrow();
+        let waiting = connections
+            .values()
+            .map(|connection| connection.waiting_bytes());
+        snapshot.outbox_bytes = to_u64(waiting.sum());
+        snapshot.namespaces = self
+            .topology
+            .namespaces(false)
             .iter()
-            .map(|shard| (shard.number(), shard.statistics()))
+            .map(|namespace| {
+                let operations = self.shards.outcomes.snapshot();
+                let name = namespace.name.as_str().into();
+                NamespaceSnapshot::take(&name, operations, self.shards.iter())
+            })
             .collect();
         snapshot
     }

@@ -124,6 +124,11 @@ impl Peer {
         );
     }
 
+    /// Envelopes and questions that are out.
+    pub(crate) const fn out(&self) -> usize {
+        self.out.get()
+    }
+
     /// An envelope or a count came back.
     pub(crate) fn returned(&self) {
         self.out.set(self.out.get().saturating_sub(1));

@@ -15,7 +15,7 @@ pub(crate) const HOPS_PER_PAIR_MAX: usize = 1024;
 /// Connections and orders that may wait in a core's mailbox from the control thread and the acceptor.
 pub(crate) const ORDERS_MAX: usize = 1024;
 /// Requests for the node's counters that one core answers at a time: each holds a snapshot of every core
-/// (21 KiB), and takes the others some 20 us. Past it the answer is "busy".
+/// (some KiB, and 300 bytes for each of its shards), and takes the others some 50 us. Past it the answer is "busy".
 pub(crate) const GATHERINGS_MAX: usize = 8;
 /// Records of one page of a scan, and bytes of its payload unless the client asks for less.
 pub(crate) const SCAN_PAGE_RECORDS_MAX: usize = 512;

@@ -15,6 +15,7 @@ mod boot;
 mod commit;
 mod control;
 mod cpus;
+mod health;
 mod signals;
 mod volume_setup;
 

@@ -18,7 +18,7 @@ use corelith_wire::{
 
 use crate::commit::CommitPolicy;
 use crate::frames::body_of;
-use crate::metrics::{CoreMetrics, OperationKind};
+use crate::metrics::Outcomes;
 use crate::refusal::Rejection;
 
 use terms::{Deadline, Terms};
@@ -27,8 +27,6 @@ use terms::{Deadline, Terms};
 pub(crate) struct Context<'a> {
     /// The shards of this core.
     pub(crate) shards: &'a Shards,
-    /// This core's counters.
-    pub(crate) metrics: &'a CoreMetrics,
     /// This core's clock.
     pub(crate) clock: &'a Clock,
     /// The monotonic clock now, in ns.
@@ -43,6 +41,8 @@ pub(crate) struct Shards {
     by_number: Vec<Option<Shard>>,
     /// When writes to them are answered.
     pub(crate) commit: CommitPolicy,
+    /// How operations on them ended, on this core.
+    pub(crate) outcomes: Outcomes,
 }
 
 impl Shards {
@@ -59,6 +59,7 @@ impl Shards {
             shard_count,
             by_number,
             commit,
+            outcomes: Outcomes::default(),
         }
     }
 
@@ -150,17 +151,24 @@ impl Outcome {
 
 /// Runs the request of a whole frame. It must be one about records.
 pub(crate) async fn run(context: &Context<'_>, frame: &[u8]) -> Outcome {
-    let decoded = FrameHeader::parse(frame).ok().flatten().map(|header| {
-        (
-            header.deadline_ms(),
-            Request::decode(&header, body_of(frame)),
-        )
-    });
-    let (deadline_ms, request) = match decoded {
-        Some((deadline_ms, Ok(request))) => (deadline_ms, request),
-        Some((_, Err(error))) => return Outcome::Refused(Refusal::new(error.status())),
-        None => return Outcome::Refused(Refusal::new(Status::Malformed)),
+    let Ok(Some(header)) = FrameHeader::parse(frame) else {
+        return Outcome::Refused(Refusal::new(Status::Malformed));
     };
+    let outcome = match Request::decode(&header, body_of(frame)) {
+        Ok(request) => run_request(context, header.deadline_ms(), request).await,
+        Err(error) => Outcome::Refused(Refusal::new(error.status())),
+    };
+    if let Some(kind) = header.kind() {
+        context.shards.outcomes.count(kind, outcome.status());
+    }
+    outcome
+}
+
+async fn run_request(
+    context: &Context<'_>,
+    deadline_ms: Option<u32>,
+    request: Request<'_>,
+) -> Outcome {
     // Work whose time is up is dropped unexecuted: the client has stopped waiting for it.
     let deadline = Deadline::new(context.clock, context.arrived_ns, deadline_ms);
     if deadline.is_past(context.now_ns) {
@@ -176,21 +184,16 @@ pub(crate) async fn run(context: &Context<'_>, frame: &[u8]) -> Outcome {
         Ok(commit) => Terms { commit, deadline },
         Err(refusal) => return Outcome::Refused(refusal),
     };
-    let (kind, outcome) = match request {
-        Request::Get(get) => (OperationKind::Get, get::run(shard, &get).await),
-        Request::Put(put) => (OperationKind::Put, put::run(shard, &put, terms).await),
-        Request::Delete(delete) => (
-            OperationKind::Delete,
-            delete::run(shard, &delete, terms).await,
-        ),
-        Request::Touch(touch) => (OperationKind::Touch, touch::run(shard, &touch, terms).await),
-        Request::Scan(scan) => (OperationKind::Scan, scan::run(shard, &scan).await),
+    match request {
+        Request::Get(get) => get::run(shard, &get).await,
+        Request::Put(put) => put::run(shard, &put, terms).await,
+        Request::Delete(delete) => delete::run(shard, &delete, terms).await,
+        Request::Touch(touch) => touch::run(shard, &touch, terms).await,
+        Request::Scan(scan) => scan::run(shard, &scan).await,
         Request::Hello(_) | Request::Topology | Request::Ping | Request::Statistics(_) => {
-            return Outcome::Refused(Refusal::new(Status::Unsupported));
+            Outcome::Refused(Refusal::new(Status::Unsupported))
         }
-    };
-    context.metrics.count(kind, outcome.status());
-    outcome
+    }
 }
 
 /// Checks the generation that a write expects.

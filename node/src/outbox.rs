@@ -54,6 +54,11 @@ impl Outbox {
         self.bytes.borrow().is_empty()
     }
 
+    /// Bytes that wait.
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        self.bytes.borrow().len()
+    }
+
     /// True while more requests may be read for this connection's sake.
     pub(crate) fn has_room(&self) -> bool {
         self.bytes.borrow().len() < OUTBOX_BYTES_MAX

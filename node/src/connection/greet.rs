@@ -32,7 +32,10 @@ pub(super) fn hello(
         let mut reply = reply(&mut encoder, out, header);
         match &agreed {
             Ok(version) => reply.answer(&Answer::Hello(Box::new(answer_of(core, *version)))),
-            Err(refusal) => reply.refuse(refusal),
+            Err(refusal) => {
+                core.metrics.refused(refusal.status);
+                reply.refuse(refusal);
+            }
         }
     });
     match agreed {
@@ -99,13 +102,13 @@ pub(super) fn statistics(
         }
         Ok(_) => Refusal::new(Status::Unsupported),
     };
+    core.metrics.refused(refusal.status);
     connection.outbox.append(|out| {
         reply(&mut core.encoder.borrow_mut(), out, header).refuse(&refusal);
     });
 }
 
 async fn gather(core: Rc<Core>, connection: Rc<Connection>, header: FrameHeader, prefix: String) {
-    let arrived_ns = core.clock.monotonic_ns();
     let gathered = match core.gather().await {
         Ok(snapshots) => {
             let mut page = Page::new(&snapshots, &prefix);
@@ -124,7 +127,7 @@ async fn gather(core: Rc<Core>, connection: Rc<Connection>, header: FrameHeader,
             Err(GatherBusy) => reply.refuse(&busy()),
         }
     });
-    finish(&core, &connection, arrived_ns);
+    finish(&core, &connection, None, 0);
 }
 
 fn agree(hello: &HelloRequest<'_>) -> Result<ProtocolVersion, Refusal<'static>> {

@@ -44,7 +44,7 @@ impl Core {
         self.gathered(number, self.snapshot());
         let mut snapshots = self.gatherings.all(number, peers.len() + 1).await;
         drop(ending);
-        snapshots.sort_by_key(CoreSnapshot::core);
+        snapshots.sort_by_key(|snapshot| snapshot.core);
         Ok(snapshots)
     }
 

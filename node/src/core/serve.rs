@@ -12,6 +12,7 @@ use super::{Core, Order};
 use crate::connection;
 use crate::hop::{FromCore, ToCore};
 use crate::limits::STOP_DRAIN;
+use crate::metrics::bump;
 
 /// How often a stopping core looks whether it is done, and an acceptor without descriptors tries again.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
@@ -103,7 +104,7 @@ async fn accept_own(core: Rc<Core>, listener: Listener) {
     loop {
         match listener.accept().await {
             Ok(socket) => connection::spawn(&core, socket),
-            Err(error) => wait_after(&error).await,
+            Err(error) => wait_after(&core, &error).await,
         }
     }
 }
@@ -113,7 +114,7 @@ async fn accept_for_all(core: Rc<Core>, listener: Listener) {
     loop {
         match listener.accept().await {
             Ok(socket) => place(&core, socket),
-            Err(error) => wait_after(&error).await,
+            Err(error) => wait_after(&core, &error).await,
         }
     }
 }
@@ -130,7 +131,8 @@ fn place(core: &Rc<Core>, socket: OwnedFd) {
     }
 }
 
-async fn wait_after(error: &corelith_io::ListenError) {
+async fn wait_after(core: &Core, error: &corelith_io::ListenError) {
+    bump(&core.metrics.accept_failures);
     tracing::warn!(%error, "a connection could not be accepted");
     glommio::timer::sleep(LOOK_AGAIN * 5).await;
 }

@@ -293,14 +293,14 @@ fn rows_come_back_as_they_were_loaded() {
 fn check_statistics(node: &Node, records: u64) {
     for _ in 0..4 {
         let totals = node.ask(&["stats", "--json"]).json();
-        assert_eq!(totals["corelith_records"], records);
-        let put = "corelith_operations_total{operation=\"put\",status=\"ok\"}";
+        assert_eq!(totals["corelith_records{namespace=\"test\"}"], records);
+        let put = "corelith_operations_total{namespace=\"test\",operation=\"put\",status=\"ok\"}";
         assert_eq!(totals[put], records);
     }
     let each = node.ask(&["stats", "--each"]).check_done().to_owned();
     let of_records: u64 = each
         .lines()
-        .filter(|line| line.starts_with("corelith_records{shard="))
+        .filter(|line| line.starts_with("corelith_records{namespace=\"test\",shard="))
         .map(|line| line.rsplit_once(' ').unwrap().1.parse::<u64>().unwrap())
         .sum();
     assert_eq!(of_records, records);

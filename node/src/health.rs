@@ -1,0 +1,273 @@
+//! The node's health: where it is in its life, and while it serves what it cannot do. `/ready` says it in
+//! words, `corelith_state` in figures.
+//!
+//! A node that only refuses new data still answers reads, and stays ready; one that acknowledges no write
+//! any more is not.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use crate::metrics::CoreSnapshot;
+
+/// Where the node is in its life.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum NodeState {
+    /// Shards are being recovered.
+    Loading,
+    /// Requests are served.
+    Serving,
+    /// No new work is taken.
+    Stopping,
+}
+
+/// The node's state, set by the main thread and read by the page.
+#[derive(Clone, Default)]
+pub(crate) struct StateCell(Arc<AtomicU8>);
+
+impl StateCell {
+    pub(crate) fn set(&self, state: NodeState) {
+        let number = match state {
+            NodeState::Loading => 0,
+            NodeState::Serving => 1,
+            NodeState::Stopping => 2,
+        };
+        self.0.store(number, Ordering::Release);
+    }
+
+    pub(crate) fn get(&self) -> NodeState {
+        match self.0.load(Ordering::Acquire) {
+            0 => NodeState::Loading,
+            1 => NodeState::Serving,
+            _ => NodeState::Stopping,
+        }
+    }
+}
+
+/// What the node can do.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Health {
+    /// Shards are being recovered.
+    Loading,
+    /// Everything. The lines tell of what wants a look all the same.
+    Serving(Vec<String>),
+    /// Reads and deletes: these namespaces have no room for new data.
+    ReadOnly(Vec<String>),
+    /// Some requests are refused: acknowledged writes are lost.
+    Partial(Vec<String>),
+    /// Reads: the devices of these namespaces acknowledge nothing any more.
+    Fenced(Vec<String>),
+    /// Nothing new.
+    Stopping,
+    /// Unknown: a core does not say.
+    Silent,
+}
+
+/// Words of all states, as `/ready` begins and the label `state` holds.
+const WORDS: [&str; 7] = [
+    "loading",
+    "serving",
+    "read-only",
+    "partial",
+    "fenced",
+    "stopping",
+    "silent",
+];
+
+impl Health {
+    /// The health of a node that serves, from what its cores know.
+    pub(crate) fn of(snapshots: &[CoreSnapshot]) -> Self {
+        let (mut full, mut stale, mut fenced, mut notes) = (vec![], vec![], vec![], vec![]);
+        for namespace in snapshots.iter().flat_map(|snapshot| &snapshot.namespaces) {
+            let name = &namespace.name;
+            for shard in &namespace.shards {
+                let (number, statistics) = (shard.shard, &shard.statistics);
+                if statistics.is_fenced {
+                    add(
+                        &mut fenced,
+                        format!(
+                            "namespace {name:?}: every device is fenced after a failed flush, so no write is acknowledged; \
+                         see the kernel's log, mend or replace the devices, and start the node again"
+                        ),
+                    );
+                }
+                if statistics.may_be_stale {
+                    stale.push(format!(
+                        "namespace {name:?}, shard {number}: acknowledged writes are lost, so its requests are refused; \
+                         restore the devices, or accept the loss with --accept-stale"
+                    ));
+                }
+                if statistics.is_full {
+                    full.push(format!(
+                        "namespace {name:?}, shard {number}: no segment is left for new data; delete records, or \
+                         move the namespace to a larger volume"
+                    ));
+                }
+            }
+            for device in &namespace.devices {
+                if device.statistics.is_fenced {
+                    add(
+                        &mut notes,
+                        format!("device {} is fenced after a failed flush", device.name),
+                    );
+                }
+            }
+        }
+        let mut with_notes = |mut lines: Vec<String>| {
+            lines.append(&mut notes);
+            lines
+        };
+        if !fenced.is_empty() {
+            Self::Fenced(with_notes(fenced))
+        } else if !stale.is_empty() {
+            Self::Partial(with_notes(stale))
+        } else if !full.is_empty() {
+            Self::ReadOnly(with_notes(full))
+        } else {
+            Self::Serving(notes)
+        }
+    }
+
+    /// True if clients are to be sent here.
+    pub(crate) const fn is_ready(&self) -> bool {
+        match self {
+            Self::Serving(_) | Self::ReadOnly(_) => true,
+            Self::Loading | Self::Partial(_) | Self::Fenced(_) | Self::Stopping | Self::Silent => {
+                false
+            }
+        }
+    }
+
+    /// The state in a word.
+    const fn word(&self) -> &'static str {
+        match self {
+            Self::Loading => "loading",
+            Self::Serving(_) => "serving",
+            Self::ReadOnly(_) => "read-only",
+            Self::Partial(_) => "partial",
+            Self::Fenced(_) => "fenced",
+            Self::Stopping => "stopping",
+            Self::Silent => "silent",
+        }
+    }
+
+    /// All words, and which one holds.
+    pub(crate) fn states(&self) -> Vec<(&'static str, bool)> {
+        WORDS.map(|word| (word, word == self.word())).into()
+    }
+}
+
+impl From<NodeState> for Health {
+    fn from(state: NodeState) -> Self {
+        match state {
+            NodeState::Loading => Self::Loading,
+            NodeState::Serving => Self::Serving(Vec::new()),
+            NodeState::Stopping => Self::Stopping,
+        }
+    }
+}
+
+/// The word on the first line, and why below it.
+impl fmt::Display for Health {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(formatter, "{}", self.word())?;
+        match self {
+            Self::Loading => writeln!(formatter, "shards are being recovered from the devices"),
+            Self::Serving(lines)
+            | Self::ReadOnly(lines)
+            | Self::Partial(lines)
+            | Self::Fenced(lines) => lines
+                .iter()
+                .try_for_each(|line| writeln!(formatter, "{line}")),
+            Self::Stopping => writeln!(formatter, "no new work is taken"),
+            Self::Silent => writeln!(formatter, "a core did not answer within two seconds"),
+        }
+    }
+}
+
+fn add(lines: &mut Vec<String>, line: String) {
+    if !lines.contains(&line) {
+        lines.push(line);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use corelith_store::{RecoveryReport, ShardStatistics};
+
+    use super::*;
+    use crate::metrics::{CoreMetrics, NamespaceSnapshot, Outcomes, ShardSnapshot};
+
+    fn health_with(change: impl Fn(&mut ShardStatistics)) -> Health {
+        let mut statistics = ShardStatistics::default();
+        change(&mut statistics);
+        let mut snapshot = CoreMetrics::new().snapshot(0);
+        let shard = |shard, statistics| ShardSnapshot {
+            shard,
+            statistics,
+            recovery: RecoveryReport::default(),
+        };
+        snapshot.namespaces = vec![NamespaceSnapshot {
+            name: "test".into(),
+            operations: Outcomes::default().snapshot(),
+            shards: vec![shard(0, ShardStatistics::default()), shard(1, statistics)],
+            devices: Vec::new(),
+        }];
+        Health::of(&[snapshot])
+    }
+
+    #[track_caller]
+    fn check(health: &Health, is_ready: bool, lines: &[&str]) {
+        assert_eq!(health.is_ready(), is_ready, "{health}");
+        let text = health.to_string();
+        assert_eq!(text.lines().count(), lines.len(), "{text}");
+        for (line, begin) in text.lines().zip(lines) {
+            assert!(line.starts_with(begin), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_worst_state_is_named_with_its_reason() {
+        check(&health_with(|_| ()), true, &["serving"]);
+        let full = [
+            "read-only",
+            "namespace \"test\", shard 1: no segment is left",
+        ];
+        check(&health_with(|shard| shard.is_full = true), true, &full);
+        let stale = [
+            "partial",
+            "namespace \"test\", shard 1: acknowledged writes are lost",
+        ];
+        let is_stale = |shard: &mut ShardStatistics| {
+            (shard.is_full, shard.may_be_stale) = (true, true);
+        };
+        check(&health_with(is_stale), false, &stale);
+        let fenced = ["fenced", "namespace \"test\": every device is fenced"];
+        let is_fenced = |shard: &mut ShardStatistics| {
+            (shard.is_fenced, shard.may_be_stale) = (true, true);
+        };
+        check(&health_with(is_fenced), false, &fenced);
+    }
+
+    #[test]
+    fn every_state_is_in_the_list_with_its_status() {
+        let all = [
+            Health::Loading,
+            Health::Serving(Vec::new()),
+            Health::ReadOnly(Vec::new()),
+            Health::Partial(Vec::new()),
+            Health::Fenced(Vec::new()),
+            Health::Stopping,
+            Health::Silent,
+        ];
+        assert_eq!(all.each_ref().map(Health::word), WORDS);
+        let list = include_str!("../METRICS.md");
+        for health in &all {
+            let status = if health.is_ready() { 200 } else { 503 };
+            let row = format!("| `{}` | {status} | ", health.word());
+            assert_eq!(list.matches(&row).count(), 1, "{row}");
+            let states = health.states();
+            assert_eq!(states.iter().filter(|(_, holds)| *holds).count(), 1);
+        }
+    }
+}
