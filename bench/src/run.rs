@@ -27,9 +27,9 @@ pub struct RunArguments {
     /// The node.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:4100")]
     host: String,
-    /// Namespace.
-    #[arg(long, default_value = "test")]
-    namespace: String,
+    /// Namespace [default: the node's only one, or else "test"].
+    #[arg(long)]
+    namespace: Option<String>,
     /// Set.
     #[arg(long, default_value = "bench")]
     set: String,
@@ -136,11 +136,15 @@ async fn measure(arguments: &RunArguments) -> Result<(), Failure> {
         ..ClientOptions::default()
     };
     let client = Client::connect(&arguments.host, options).await?;
+    let namespace = match &arguments.namespace {
+        Some(name) => client.namespace(name),
+        None => client.default_namespace().await?,
+    };
     let mut value = vec![0; usize::try_from(arguments.value_bytes).unwrap_or(usize::MAX)];
     let mut random = ChaCha8Rng::seed_from_u64(arguments.seed);
     random.fill(&mut value[..]);
     let load = Rc::new(Load {
-        set: client.namespace(&arguments.namespace).set(&arguments.set),
+        set: namespace.set(&arguments.set),
         clock: Clock::real(),
         keys: KeyChooser::new(arguments.distribution, arguments.keys),
         random: RefCell::new(random),

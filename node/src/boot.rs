@@ -15,13 +15,12 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use corelith_io::{Clock, CoreWaker, MailboxSender, Preflight};
 
-use crate::commit::CommitPolicy;
+use crate::configuration::Configuration;
 use crate::control;
-use crate::core::{self, CorePlan, CoreReport, Order};
+use crate::core::{self, CorePlan, CoreReport, Order, Recovered};
 use crate::cpus::allowed_cpus;
 use crate::health::{NodeState, StateCell};
 use crate::limits::SECOND_SIGNAL_AFTER_NS;
-use crate::options::Options;
 use crate::signals::StopSignals;
 use crate::topology::Topology;
 use crate::volume_setup::{self, OpenVolume};
@@ -39,23 +38,23 @@ pub(crate) enum Event {
 ///
 /// # Errors
 /// Why it could not start, or what made it end.
-pub(crate) fn run(options: &Options) -> Result<(), BootError> {
+pub(crate) fn run(configuration: &Configuration) -> Result<(), BootError> {
     let found = Preflight::run()?;
     let signals = StopSignals::block().map_err(BootError::Signals)?;
-    for address in [options.listen, options.control] {
+    for address in [configuration.listen, configuration.control] {
         if !address.ip().is_loopback() {
             return Err(BootError::NotLoopback { address });
         }
     }
-    let volume = volume_setup::open(options)?;
-    let core_count = core_count(options.cores, volume.shard_count())?;
-    let page = TcpListener::bind(options.control).map_err(|error| BootError::Control {
-        address: options.control,
+    let volumes = Arc::new(volume_setup::open(configuration)?);
+    let core_count = core_count(configuration.cores, volume_setup::shards_of_all(&volumes))?;
+    let page = TcpListener::bind(configuration.control).map_err(|error| BootError::Control {
+        address: configuration.control,
         error,
     })?;
-    let control_address = page.local_addr().unwrap_or(options.control);
+    let control_address = page.local_addr().unwrap_or(configuration.control);
     let state = StateCell::default();
-    let mut node = Node::start(options, &volume, core_count)?;
+    let mut node = Node::start(configuration, &volumes, core_count)?;
     let reports = std::mem::take(&mut node.reports);
     spawn_thread("control", {
         let state = state.clone();
@@ -68,8 +67,8 @@ pub(crate) fn run(options: &Options) -> Result<(), BootError> {
     let topology = node.until_serving()?;
     state.set(NodeState::Serving);
     say_hello(
-        options,
-        &volume,
+        configuration.listen,
+        &volumes,
         (&topology, core_count),
         (control_address, &found),
     );
@@ -80,8 +79,9 @@ pub(crate) fn run(options: &Options) -> Result<(), BootError> {
 }
 
 /// As many cores as asked for or allowed, and not more than there are shards.
-fn core_count(asked: Option<u16>, shard_count: u16) -> Result<u16, BootError> {
+fn core_count(asked: Option<u16>, shard_count: usize) -> Result<u16, BootError> {
     let cpus = u16::try_from(allowed_cpus().len()).unwrap_or(u16::MAX);
+    let shard_count = u16::try_from(shard_count).unwrap_or(u16::MAX);
     match asked {
         None => Ok(cpus.min(shard_count)),
         Some(asked) if asked == 0 || asked > cpus => Err(BootError::TooManyCores { asked, cpus }),
@@ -100,14 +100,16 @@ struct Node {
     reports: Vec<MailboxSender<Order>>,
     maps: Vec<Sender<Topology>>,
     running: usize,
-    shard_count: u16,
-    node_id: u64,
-    namespace: String,
+    volumes: Arc<Vec<OpenVolume>>,
 }
 
 impl Node {
     /// Starts all cores.
-    fn start(options: &Options, volume: &OpenVolume, core_count: u16) -> Result<Self, BootError> {
+    fn start(
+        configuration: &Configuration,
+        volumes: &Arc<Vec<OpenVolume>>,
+        core_count: u16,
+    ) -> Result<Self, BootError> {
         let (events_in, events) = channel();
         let wakers = (0..core_count)
             .map(|_| CoreWaker::new())
@@ -124,7 +126,7 @@ impl Node {
         } = wire(&wakers);
         let loads: Arc<Vec<AtomicUsize>> =
             Arc::new((0..core_count).map(|_| AtomicUsize::new(0)).collect());
-        let devices = Arc::new(volume.devices.clone());
+        let index_memory_bytes = volume_setup::index_memory_bytes(volumes);
         let mut maps = Vec::new();
         let cores = (0..core_count).zip(allowed_cpus()).zip(wakers).zip(links);
         let readers = order_readers.into_iter().zip(report_readers);
@@ -135,20 +137,15 @@ impl Node {
                 number,
                 cpu,
                 waker,
-                volume: volume.volume.clone(),
-                devices: Arc::clone(&devices),
-                listen: port_after(options.listen, u32::from(number) + 1)?,
-                shared_listen: (number == 0).then_some(options.listen),
+                volumes: Arc::clone(volumes),
+                listen: port_after(configuration.listen, u32::from(number) + 1)?,
+                shared_listen: (number == 0).then_some(configuration.listen),
                 links,
                 loads: Arc::clone(&loads),
                 orders,
                 reports,
-                index_memory_bytes: volume_setup::index_memory_bytes(volume.shard_count()),
-                accept_stale: options.accept_stale,
-                commit: CommitPolicy {
-                    choice: options.commit,
-                    flush_interval: options.flush_interval,
-                },
+                index_memory_bytes,
+                accept_stale: configuration.accept_stale,
                 map,
                 events: events_in.clone(),
             })?;
@@ -160,9 +157,7 @@ impl Node {
             reports,
             running: maps.len(),
             maps,
-            shard_count: volume.shard_count(),
-            node_id: volume.node_id(),
-            namespace: volume.namespace(),
+            volumes: Arc::clone(volumes),
         })
     }
 
@@ -190,26 +185,33 @@ impl Node {
                 }
             }
         }
-        let topology = Topology::new(
-            self.node_id,
-            self.namespace.clone(),
-            self.shard_count,
-            (shared, ports),
-        );
+        let namespaces: Vec<(String, u16)> = self
+            .volumes
+            .iter()
+            .map(|volume| (volume.namespace(), volume.shard_count()))
+            .collect();
+        let node_id = self.volumes.first().map_or(0, OpenVolume::node_id);
+        let topology = Topology::new(node_id, &namespaces, (shared, ports));
         for map in &self.maps {
             // A core that has died meanwhile has said so in its report.
             drop(map.send(topology.clone()));
         }
-        let mut records = 0;
+        let mut records = vec![0; namespaces.len()];
         for _ in 0..self.maps.len() {
             if let CoreReport::Serving { core, recovered } = self.next_report()? {
-                for (shard, report, count) in recovered {
-                    records += count;
-                    log_recovery(core, shard, &report);
+                for found in recovered {
+                    if let Some((name, _)) = namespaces.get(found.namespace) {
+                        log_recovery(core, name, &found);
+                    }
+                    if let Some(records) = records.get_mut(found.namespace) {
+                        *records += found.records;
+                    }
                 }
             }
         }
-        tracing::info!(records, "recovered");
+        for ((namespace, _), records) in namespaces.iter().zip(records) {
+            tracing::info!(namespace, records, "recovered");
+        }
         Ok(topology)
     }
 
@@ -311,9 +313,11 @@ fn spawn_thread(name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), 
         })
 }
 
-fn log_recovery(core: u16, shard: u16, report: &corelith_store::RecoveryReport) {
+fn log_recovery(core: u16, namespace: &str, found: &Recovered) {
+    let Recovered { shard, report, .. } = found;
     if report.may_be_stale() {
         tracing::error!(
+            namespace,
             shard,
             batches_lost = report.batches_lost,
             segments_unreadable = report.segments_unreadable,
@@ -323,30 +327,32 @@ fn log_recovery(core: u16, shard: u16, report: &corelith_store::RecoveryReport) 
     }
     if report.records_damaged > 0 {
         tracing::error!(
+            namespace,
             shard,
             records = report.records_damaged,
             "records are damaged: they are answered with errors"
         );
     }
-    tracing::debug!(core, shard, ?report, "shard recovered");
+    tracing::debug!(core, namespace, shard, ?report, "shard recovered");
 }
 
 /// The few lines that say where, on what, and how to say hello.
 fn say_hello(
-    options: &Options,
-    volume: &OpenVolume,
+    listen: SocketAddr,
+    volumes: &[OpenVolume],
     (topology, core_count): (&Topology, u16),
     (control, found): (SocketAddr, &Preflight),
 ) {
     let map = topology.answer();
-    let listen = SocketAddr::new(options.listen.ip(), map.shared_port);
+    let listen = SocketAddr::new(listen.ip(), map.shared_port);
     tracing::info!(
-        "serving namespace {:?} on {listen} ({core_count} cores, ports {:?}), Linux {}",
-        volume.namespace(),
+        "serving on {listen} ({core_count} cores, ports {:?}), Linux {}",
         map.core_ports,
         found.kernel_release,
     );
-    tracing::info!("volume: {}", volume.describe());
+    for volume in volumes {
+        tracing::info!("namespace {:?}: {}", volume.namespace(), volume.describe());
+    }
     tracing::info!("metrics and health: http://{control}/metrics, /live, /ready");
     tracing::info!(
         "say hello: corelith --host {listen} put alice city=Berlin && corelith --host {listen} get alice"

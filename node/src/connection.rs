@@ -23,7 +23,6 @@ use crate::metrics::bump;
 use crate::operation::{self, Context, Reply};
 use crate::outbox::Outbox;
 use crate::refusal::busy;
-use crate::topology::NAMESPACE;
 
 /// Number of a connection on its core; never used twice, so a late answer meets nobody else.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -233,9 +232,12 @@ fn dispatch(
             error.map_or(Status::Unsupported, |error| error.status()),
         ));
     };
-    if header.namespace() != NAMESPACE {
+    let owner = header
+        .namespace()
+        .and_then(|namespace| core.topology.core_of(namespace, partition));
+    let Some(owner) = owner else {
         return refuse(&Refusal::new(Status::UnknownNamespace));
-    }
+    };
     if core.stopping.get() {
         return refuse(&Refusal::new(Status::Stopping));
     }
@@ -244,7 +246,6 @@ fn dispatch(
     }
     connection.in_flight.set(connection.in_flight.get() + 1);
     core.took_on();
-    let owner = core.topology.core_of(partition);
     let bytes = core.copy_of(frame);
     if owner == core.number {
         run_here(core, connection, (header, bytes), arrived_ns);
@@ -274,14 +275,14 @@ fn run_here(
     arrived_ns: u64,
 ) {
     let (core, connection) = (Rc::clone(core), Rc::clone(connection));
-    let kind = header.kind();
+    let header = *header;
     glommio::spawn_local(async move {
         // It begins in the turn in which it arrived: the clock is not asked again.
         let outcome = run(&core, &frame, (arrived_ns, arrived_ns)).await;
         connection
             .outbox
             .append(|out| write(&core, &frame, &outcome, out));
-        finish(&core, &connection, kind, arrived_ns);
+        finish(&core, &connection, Some(&header), arrived_ns);
         core.recycle(frame);
     })
     .detach();
@@ -345,8 +346,7 @@ pub(crate) fn deliver(core: &Rc<Core>, hop: Hop) {
                 .outbox
                 .append(|out| out.extend_from_slice(&hop.answer));
             let header = FrameHeader::parse(&hop.frame).ok().flatten();
-            let kind = header.and_then(|header| header.kind());
-            finish(core, &connection, kind, hop.arrived_ns);
+            finish(core, &connection, header.as_ref(), hop.arrived_ns);
         }
         None => core.answered(),
     }
@@ -356,7 +356,7 @@ pub(crate) fn deliver(core: &Rc<Core>, hop: Hop) {
 
 async fn run(core: &Core, frame: &[u8], (arrived_ns, now_ns): (u64, u64)) -> operation::Outcome {
     let context = Context {
-        shards: &core.shards,
+        namespaces: &core.namespaces,
         clock: &core.clock,
         now_ns,
         arrived_ns,
@@ -371,11 +371,13 @@ fn write(core: &Core, frame: &[u8], outcome: &operation::Outcome, out: &mut Vec<
     }
 }
 
-/// A request of this connection has its answer in the outbox. One of a kind that is about records is timed.
-fn finish(core: &Core, connection: &Connection, kind: Option<MessageKind>, arrived_ns: u64) {
-    if let Some(kind) = kind {
+/// A request of this connection has its answer in the outbox. One that is about records is given with its
+/// header, and timed.
+fn finish(core: &Core, connection: &Connection, header: Option<&FrameHeader>, arrived_ns: u64) {
+    let namespace = header.and_then(|header| core.namespaces.get(header.namespace()?));
+    if let (Some(namespace), Some(kind)) = (namespace, header.and_then(FrameHeader::kind)) {
         let latency_ns = core.clock.monotonic_ns().saturating_sub(arrived_ns);
-        core.shards.outcomes.took(kind, latency_ns);
+        namespace.shards.outcomes.took(kind, latency_ns);
     }
     connection
         .in_flight

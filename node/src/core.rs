@@ -21,13 +21,13 @@ use corelith_wire::FrameEncoder;
 
 pub(crate) use gather::GatherBusy;
 pub(crate) use orders::Order;
-pub(crate) use start::{CorePlan, CoreReport, PeerLinks, start};
+pub(crate) use start::{CorePlan, CoreReport, PeerLinks, Recovered, start};
 
 use crate::connection::{Connection, ConnectionKey};
 use crate::hop::Peer;
 use crate::limits::{SPARE_VECTOR_BYTES_MAX, SPARE_VECTORS_MAX};
-use crate::metrics::{CoreMetrics, CoreSnapshot, NamespaceSnapshot, bump};
-use crate::operation::Shards;
+use crate::metrics::{CoreMetrics, CoreSnapshot, bump};
+use crate::namespaces::Namespaces;
 use crate::topology::Topology;
 
 /// Everything of one core that its tasks share. It never leaves the core.
@@ -36,7 +36,7 @@ pub(crate) struct Core {
     pub(crate) topology: Topology,
     pub(crate) ring: Ring,
     pub(crate) clock: Clock,
-    pub(crate) shards: Shards,
+    pub(crate) namespaces: Namespaces,
     pub(crate) metrics: CoreMetrics,
     pub(crate) encoder: RefCell<FrameEncoder>,
     /// By core number; `None` for this one.
@@ -127,16 +127,7 @@ impl Core {
             .values()
             .map(|connection| connection.waiting_bytes());
         snapshot.outbox_bytes = to_u64(waiting.sum());
-        snapshot.namespaces = self
-            .topology
-            .namespaces(false)
-            .iter()
-            .map(|namespace| {
-                let operations = self.shards.outcomes.snapshot();
-                let name = namespace.name.as_str().into();
-                NamespaceSnapshot::take(&name, operations, self.shards.iter())
-            })
-            .collect();
+        snapshot.namespaces = self.namespaces.snapshots();
         snapshot
     }
 

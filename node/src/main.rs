@@ -8,6 +8,9 @@
 #![forbid(unsafe_code)]
 
 mod limits;
+
+mod configuration;
+mod lifetimes;
 mod options;
 mod pages;
 
@@ -21,6 +24,7 @@ mod volume_setup;
 
 mod core;
 mod idle;
+mod namespaces;
 mod topology;
 
 mod connection;
@@ -44,7 +48,7 @@ fn main() -> ExitCode {
         Err(_) => return ExitCode::FAILURE,
     }
     options.start_logging();
-    match boot::run(&options) {
+    match boot::run(&options.configuration()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error}");

@@ -13,20 +13,21 @@ use corelith_io::Clock;
 use corelith_store::{Current, Shard, Written};
 use corelith_wire::{
     Answer, FrameEncoder, FrameHeader, LastUpdateMs, RecordMetadata, Refusal, Request, RequestId,
-    Status, Ttl,
+    Status,
 };
 
 use crate::commit::CommitPolicy;
 use crate::frames::body_of;
 use crate::metrics::Outcomes;
+use crate::namespaces::{Namespaces, ServedNamespace};
 use crate::refusal::Rejection;
 
 use terms::{Deadline, Terms};
 
 /// What an operation works with.
 pub(crate) struct Context<'a> {
-    /// The shards of this core.
-    pub(crate) shards: &'a Shards,
+    /// What this core owns of each namespace.
+    pub(crate) namespaces: &'a Namespaces,
     /// This core's clock.
     pub(crate) clock: &'a Clock,
     /// The monotonic clock now, in ns.
@@ -35,7 +36,7 @@ pub(crate) struct Context<'a> {
     pub(crate) arrived_ns: u64,
 }
 
-/// The shards that a core owns, by number.
+/// The shards of one namespace that a core owns, by number.
 pub(crate) struct Shards {
     shard_count: u16,
     by_number: Vec<Option<Shard>>,
@@ -154,18 +155,22 @@ pub(crate) async fn run(context: &Context<'_>, frame: &[u8]) -> Outcome {
     let Ok(Some(header)) = FrameHeader::parse(frame) else {
         return Outcome::Refused(Refusal::new(Status::Malformed));
     };
+    let namespace = header.namespace().and_then(|id| context.namespaces.get(id));
+    let Some(namespace) = namespace else {
+        return Outcome::Refused(Refusal::new(Status::UnknownNamespace));
+    };
     let outcome = match Request::decode(&header, body_of(frame)) {
-        Ok(request) => run_request(context, header.deadline_ms(), request).await,
+        Ok(request) => run_request((context, namespace), header.deadline_ms(), request).await,
         Err(error) => Outcome::Refused(Refusal::new(error.status())),
     };
     if let Some(kind) = header.kind() {
-        context.shards.outcomes.count(kind, outcome.status());
+        namespace.shards.outcomes.count(kind, outcome.status());
     }
     outcome
 }
 
 async fn run_request(
-    context: &Context<'_>,
+    (context, namespace): (&Context<'_>, &ServedNamespace),
     deadline_ms: Option<u32>,
     request: Request<'_>,
 ) -> Outcome {
@@ -177,11 +182,15 @@ async fn run_request(
     let Some(partition) = request.partition() else {
         return Outcome::Refused(Refusal::new(Status::Unsupported));
     };
-    let Some(shard) = context.shards.owner(partition) else {
+    let Some(shard) = namespace.shards.owner(partition) else {
         return Outcome::Refused(Refusal::new(Status::NotOwner));
     };
-    let terms = match context.shards.commit.choose(request.commit()) {
-        Ok(commit) => Terms { commit, deadline },
+    let terms = match namespace.shards.commit.choose(request.commit()) {
+        Ok(commit) => Terms {
+            commit,
+            deadline,
+            lifetimes: namespace.lifetimes.get(),
+        },
         Err(refusal) => return Outcome::Refused(refusal),
     };
     match request {
@@ -212,20 +221,6 @@ pub(crate) fn check_generation(
         expected: expected.get(),
         found: found.map_or(0, corelith_index::Generation::get),
     })
-}
-
-/// The expiry that a write's rule gives a record.
-pub(crate) fn expiry_of(ttl: Ttl, current: Option<Current<'_>>, now_ms: u64) -> ExpirySeconds {
-    match ttl {
-        // Namespaces have no default yet but "never".
-        Ttl::NamespaceDefault | Ttl::Never => ExpirySeconds::NEVER,
-        Ttl::Keep => current.map_or(ExpirySeconds::NEVER, |current| current.expiry),
-        Ttl::Seconds(seconds) => {
-            let now = (now_ms / 1000).saturating_sub(ExpirySeconds::UNIX_OFFSET_SECONDS);
-            let at = now.saturating_add(u64::from(seconds));
-            ExpirySeconds::new(u32::try_from(at).unwrap_or(u32::MAX))
-        }
-    }
 }
 
 /// What a client is told of a write.
@@ -275,24 +270,6 @@ mod tests {
                 expected: 3,
                 found: 0
             })
-        );
-    }
-
-    #[test]
-    fn expiry_follows_the_rule() {
-        let now_ms = (ExpirySeconds::UNIX_OFFSET_SECONDS + 1000) * 1000;
-        assert_eq!(
-            expiry_of(Ttl::Seconds(60), None, now_ms),
-            ExpirySeconds::new(1060)
-        );
-        assert_eq!(
-            expiry_of(Ttl::Keep, Some(current(1, 77)), now_ms),
-            ExpirySeconds::new(77)
-        );
-        assert_eq!(expiry_of(Ttl::Keep, None, now_ms), ExpirySeconds::NEVER);
-        assert_eq!(
-            expiry_of(Ttl::Never, Some(current(1, 77)), now_ms),
-            ExpirySeconds::NEVER
         );
     }
 }

@@ -1,12 +1,16 @@
 //! The command line of `corelithd`.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 use corelith_io::DurabilityChoice;
+use corelith_wire::limits::TTL_S_MAX;
 
-use crate::commit::{CommitChoice, parse_flush_interval};
+use crate::commit::{CommitChoice, CommitPolicy, parse_flush_interval};
+use crate::configuration::{Configuration, NamespaceConfiguration, Storage};
+use crate::lifetimes::Lifetimes;
 
 /// Corelith storage node: a durable record store on raw NVMe drives.
 ///
@@ -38,8 +42,9 @@ pub(crate) struct Options {
     )]
     pub(crate) data_dir: PathBuf,
 
-    /// A device or file of the volume; repeat for each. They must be formatted
-    /// (`corelith volume create`); their order does not matter.
+    /// A device or file of a volume; repeat for each. They must be formatted
+    /// (`corelith volume create`); their order does not matter. Devices of several volumes are several
+    /// namespaces, each with the name in its label.
     #[arg(long = "device", value_name = "PATH")]
     pub(crate) devices: Vec<PathBuf>,
 
@@ -66,9 +71,14 @@ pub(crate) struct Options {
     #[arg(long, value_name = "N")]
     pub(crate) cores: Option<u16>,
 
-    /// Name of the namespace of a new default volume.
-    #[arg(long, value_name = "NAME", default_value = "test")]
-    pub(crate) namespace: String,
+    /// Name of the namespace [default: as the volume says, and "test" for a new default volume].
+    #[arg(long, value_name = "NAME")]
+    pub(crate) namespace: Option<String>,
+
+    /// Time to live of records whose writes leave it to the namespace, in seconds [default: they do not
+    /// expire].
+    #[arg(long = "default-ttl", value_name = "SECONDS", value_parser = parse_ttl)]
+    pub(crate) default_ttl_s: Option<NonZeroU32>,
 
     /// Size of a new default volume in bytes; K, M, G and T are powers of 1024.
     #[arg(long = "size", value_name = "BYTES", default_value = "4G", value_parser = parse_size)]
@@ -156,7 +166,42 @@ pub(crate) enum LogFormat {
     Json,
 }
 
+/// Name of the default volume in the data folder.
+const FILE_NAME: &str = "volume.corelith";
+
 impl Options {
+    /// What the node is told by these.
+    pub(crate) fn configuration(&self) -> Configuration {
+        let storage = if self.devices.is_empty() {
+            Storage::File {
+                path: self.data_dir.join(FILE_NAME),
+                size_bytes: self.size_bytes,
+            }
+        } else {
+            Storage::Devices(self.devices.clone())
+        };
+        Configuration {
+            listen: self.listen,
+            control: self.control,
+            cores: self.cores,
+            accept_stale: self.accept_stale,
+            namespaces: vec![NamespaceConfiguration {
+                name: self.namespace.clone(),
+                storage,
+                shard_count: self.shards,
+                commit: CommitPolicy {
+                    choice: self.commit,
+                    flush_interval: self.flush_interval,
+                },
+                durability: self.durability.into(),
+                lifetimes: Lifetimes {
+                    default_s: self.default_ttl_s,
+                    max_s: None,
+                },
+            }],
+        }
+    }
+
     /// Sends the log to standard error in the form asked for.
     pub(crate) fn start_logging(&self) {
         let level = match self.log_level {
@@ -194,6 +239,13 @@ fn parse_size(text: &str) -> Result<u64, String> {
         .ok_or_else(|| {
             format!("{text:?} is no size: write a number of bytes, or one with K, M, G or T")
         })
+}
+
+fn parse_ttl(text: &str) -> Result<NonZeroU32, String> {
+    text.parse::<NonZeroU32>()
+        .ok()
+        .filter(|seconds| seconds.get() <= TTL_S_MAX)
+        .ok_or_else(|| format!("write a number of seconds from 1 to {TTL_S_MAX} (ten years)"))
 }
 
 #[cfg(test)]

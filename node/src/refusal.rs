@@ -22,6 +22,13 @@ pub(crate) enum Rejection {
         /// The record's.
         found: u16,
     },
+    /// A time to live beyond the longest of the namespace.
+    Lifetime {
+        /// The longest, in seconds.
+        max_s: u32,
+        /// Asked for, in seconds; zero for "never".
+        asked_s: u32,
+    },
     /// The write leaves no bin.
     NoBins,
     /// The content cannot be made: too large, or too many bins.
@@ -107,6 +114,12 @@ fn of_rejection(rejection: Rejection) -> Refusal<'static> {
         Rejection::Generation { expected, found } => {
             Refusal::new(Status::GenerationMismatch).disagreement(expected.into(), found.into())
         }
+        Rejection::Lifetime { max_s, asked_s } => Refusal::new(Status::InvalidArgument)
+            .disagreement(max_s.into(), asked_s.into())
+            .explained(
+                "the namespace has a longest time to live (ttl_max, in seconds: the value expected): \
+                 ask for no more, and not for \"never\" (the value found is 0)",
+            ),
         Rejection::NoBins => Refusal::new(Status::InvalidArgument)
             .explained("the write leaves the record without a bin: delete it instead"),
         Rejection::Content => Refusal::new(Status::TooLarge),

@@ -1,28 +1,36 @@
-//! The node's volume: the devices that were named, or the default file in the data folder, which is
-//! made and formatted the first time.
+//! The node's volumes, one for each namespace: the devices that were named, or a file that is made and
+//! formatted the first time.
 
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use corelith_io::{
     BufferPool, BufferPoolConfig, Device, OpenDevice, OpenOptions, Ring, RingConfig,
 };
-use corelith_store::volume::{FormatOptions, Volume, format_volume, open_volume};
+use corelith_store::volume::{FormatOptions, Volume, format_volume, inspect_device, open_volume};
+use corelith_wire::limits::NAMESPACES_MAX;
 
 use crate::boot::BootError;
+use crate::commit::CommitPolicy;
+use crate::configuration::{Configuration, NamespaceConfiguration, Storage};
 use crate::cpus::allowed_cpus;
+use crate::lifetimes::Lifetimes;
 use crate::limits::INDEX_MEMORY_PERCENT;
-use crate::options::Options;
 
-/// Name of the default volume in the data folder.
-const FILE_NAME: &str = "volume.corelith";
-/// Its name until it is formatted, so that a crash meanwhile leaves nothing that looks like a volume.
-const UNFINISHED_NAME: &str = "volume.corelith.unfinished";
+/// What a file's name ends with until it is formatted, so that a crash meanwhile leaves nothing that looks
+/// like a volume.
+const UNFINISHED: &str = ".unfinished";
+/// The namespace of a file volume that is made without a name.
+const NAME_DEFAULT: &str = "test";
 
 /// A volume with its devices, in slot order.
 pub(crate) struct OpenVolume {
     pub(crate) volume: Volume,
     pub(crate) devices: Vec<OpenDevice>,
+    /// The rules of its namespace.
+    pub(crate) lifetimes: Lifetimes,
+    /// When writes are answered.
+    pub(crate) commit: CommitPolicy,
 }
 
 impl OpenVolume {
@@ -31,7 +39,7 @@ impl OpenVolume {
         self.volume.label().map_or(1, |label| label.shard_count)
     }
 
-    /// Identity of the node, the same over restarts.
+    /// Identity that a node has from this volume, the same over restarts.
     pub(crate) fn node_id(&self) -> u64 {
         let volume = self.volume.label().map_or([0; 16], |label| label.volume);
         volume
@@ -44,6 +52,16 @@ impl OpenVolume {
         self.volume
             .label()
             .map_or_else(String::new, |label| label.namespace.clone())
+    }
+
+    /// The paths of its devices.
+    fn paths(&self) -> String {
+        let paths: Vec<&str> = self.devices.iter().map(OpenDevice::name).collect();
+        paths.join(", ")
+    }
+
+    fn identity(&self) -> Option<[u8; 16]> {
+        self.volume.label().map(|label| label.volume)
     }
 
     /// One line for the log.
@@ -72,11 +90,11 @@ impl OpenVolume {
     }
 }
 
-/// Opens the volume, or makes the default one.
+/// Opens the volumes of all namespaces, and makes the files that are not there.
 ///
 /// # Errors
-/// What is wrong with the folder, a device or the volume.
-pub(crate) fn open(options: &Options) -> Result<OpenVolume, BootError> {
+/// What is wrong with a folder, a device, a volume, or with all of them together.
+pub(crate) fn open(configuration: &Configuration) -> Result<Vec<OpenVolume>, BootError> {
     let pool = BufferPool::new(BufferPoolConfig {
         arena_bytes: 0,
         limit_bytes: 256 << 20,
@@ -86,69 +104,142 @@ pub(crate) fn open(options: &Options) -> Result<OpenVolume, BootError> {
         ..RingConfig::default()
     };
     let ring = Ring::new(config, &pool)?;
-    if options.devices.is_empty() {
-        let file = options.data_dir.join(FILE_NAME);
-        if !file.exists() {
-            create_default(options, (&ring, &pool))?;
-        }
-        return open_devices(&[file.as_path()], options, (&ring, &pool));
+    let mut volumes = Vec::new();
+    for namespace in &configuration.namespaces {
+        let paths = match &namespace.storage {
+            Storage::Devices(paths) => paths.clone(),
+            Storage::File { path, size_bytes } => {
+                if !path.exists() {
+                    create_file(path, *size_bytes, namespace, (&ring, &pool))?;
+                }
+                vec![path.clone()]
+            }
+        };
+        open_namespace(&paths, namespace, (&ring, &pool), &mut volumes)?;
     }
-    let paths: Vec<&Path> = options
-        .devices
-        .iter()
-        .map(std::path::PathBuf::as_path)
-        .collect();
-    open_devices(&paths, options, (&ring, &pool))
+    check_apart(&volumes)?;
+    Ok(volumes)
 }
 
-fn open_devices(
-    paths: &[&Path],
-    options: &Options,
+/// Opens the volume of a namespace; without a name, every volume that the devices are of.
+fn open_namespace(
+    paths: &[PathBuf],
+    namespace: &NamespaceConfiguration,
     (ring, pool): (&Ring, &BufferPool),
-) -> Result<OpenVolume, BootError> {
+    volumes: &mut Vec<OpenVolume>,
+) -> Result<(), BootError> {
     let open_options = OpenOptions {
-        durability: options.durability.into(),
+        durability: namespace.durability,
         ..OpenOptions::default()
     };
-    let mut opened = Vec::new();
-    let mut attached: Vec<Device> = Vec::new();
+    let mut by_volume: Vec<([u8; 16], Vec<OpenDevice>, Vec<Device>)> = Vec::new();
     for path in paths {
-        let device = OpenDevice::open(path, open_options)?;
-        attached.push(device.attach(ring)?);
-        opened.push(device);
+        let opened = OpenDevice::open(path, open_options)?;
+        let device = opened.attach(ring)?;
+        let identity = match namespace.name {
+            // A foreign device among those of a named namespace is found, and told, by the store.
+            Some(_) => [0; 16],
+            None => ring.block_on(inspect_device(&device, pool))??.label.volume,
+        };
+        match by_volume
+            .iter_mut()
+            .find(|(known, _, _)| *known == identity)
+        {
+            Some((_, devices, attached)) => {
+                devices.push(opened);
+                attached.push(device);
+            }
+            None => by_volume.push((identity, vec![opened], vec![device])),
+        }
     }
-    let (volume, positions) = ring.block_on(open_volume(&attached, pool))??;
-    let devices = positions
-        .into_iter()
-        .filter_map(|at| opened.get(at).cloned())
-        .collect();
-    Ok(OpenVolume { volume, devices })
+    for (_, devices, attached) in by_volume {
+        let (volume, positions) = ring.block_on(open_volume(&attached, pool))??;
+        let volume = OpenVolume {
+            volume,
+            devices: positions
+                .into_iter()
+                .filter_map(|at| devices.get(at).cloned())
+                .collect(),
+            lifetimes: namespace.lifetimes,
+            commit: namespace.commit,
+        };
+        check_name(namespace, &volume)?;
+        volumes.push(volume);
+    }
+    Ok(())
 }
 
-/// Makes the default file volume: under another name until it is whole.
-fn create_default(options: &Options, (ring, pool): (&Ring, &BufferPool)) -> Result<(), BootError> {
-    let folder = &options.data_dir;
+/// An error if the namespace was asked for by another name than that of its volume.
+fn check_name(namespace: &NamespaceConfiguration, volume: &OpenVolume) -> Result<(), BootError> {
+    let found = volume.namespace();
+    match &namespace.name {
+        Some(asked) if *asked != found => Err(BootError::OtherNamespace {
+            asked: asked.clone(),
+            found,
+            devices: volume.paths(),
+        }),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// An error unless all volumes are different, with different names, and not too many.
+fn check_apart(volumes: &[OpenVolume]) -> Result<(), BootError> {
+    if volumes.len() > NAMESPACES_MAX {
+        return Err(BootError::TooManyNamespaces {
+            found: volumes.len(),
+            max: NAMESPACES_MAX,
+        });
+    }
+    for (position, second) in volumes.iter().enumerate() {
+        for first in volumes.iter().take(position) {
+            let paths = (first.paths(), second.paths());
+            if first.identity() == second.identity() {
+                let (first, second) = paths;
+                return Err(BootError::VolumeTwice { first, second });
+            }
+            if first.namespace() == second.namespace() {
+                let (name, (first, second)) = (second.namespace(), paths);
+                return Err(BootError::NamespaceTwice {
+                    name,
+                    first,
+                    second,
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Makes a file volume: under another name until it is whole.
+fn create_file(
+    path: &Path,
+    size_bytes: u64,
+    namespace: &NamespaceConfiguration,
+    (ring, pool): (&Ring, &BufferPool),
+) -> Result<(), BootError> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        Some(_) | None => Path::new("."),
+    };
     let folder_error = |error| BootError::Folder {
-        path: folder.clone(),
+        path: folder.to_owned(),
         error,
     };
     std::fs::create_dir_all(folder).map_err(folder_error)?;
-    let unfinished = folder.join(UNFINISHED_NAME);
+    let mut unfinished = path.as_os_str().to_owned();
+    unfinished.push(UNFINISHED);
+    let unfinished = PathBuf::from(unfinished);
     if unfinished.exists() {
         std::fs::remove_file(&unfinished).map_err(folder_error)?;
     }
-    let file = OpenDevice::create_file(&unfinished, options.size_bytes)?;
+    let file = OpenDevice::create_file(&unfinished, size_bytes)?;
     let device = file.attach(ring)?;
     let cores = u16::try_from(allowed_cpus().len()).unwrap_or(u16::MAX);
-    let shard_count = options.shards.unwrap_or(cores.clamp(8, 256));
+    let shard_count = namespace.shard_count.unwrap_or(cores.clamp(8, 256));
     let identity = |_| random_identity().map_err(folder_error);
     let (volume, device_identity) = (identity(())?, identity(())?);
-    let mut format = FormatOptions::new(
-        &options.namespace,
-        shard_count,
-        volume,
-        vec![device_identity],
-    );
+    let name = namespace.name.as_deref().unwrap_or(NAME_DEFAULT);
+    let mut format = FormatOptions::new(name, shard_count, volume, vec![device_identity]);
     format.created_ms = corelith_io::Clock::real().wall_ms();
     let formatted = ring.block_on(format_volume(&[device], pool, &format))?;
     if let Err(error) = formatted {
@@ -158,15 +249,23 @@ fn create_default(options: &Options, (ring, pool): (&Ring, &BufferPool)) -> Resu
         return Err(error.into());
     }
     drop(file);
-    std::fs::rename(&unfinished, folder.join(FILE_NAME)).map_err(folder_error)?;
+    std::fs::rename(&unfinished, path).map_err(folder_error)?;
     let synced = std::fs::File::open(folder).and_then(|folder| folder.sync_all());
     synced.map_err(folder_error)?;
     tracing::info!(
-        "made a volume of {} MiB in {}",
-        options.size_bytes >> 20,
-        folder.display()
+        "made a volume of {} MiB for the namespace {name:?}: {}",
+        size_bytes >> 20,
+        path.display()
     );
     Ok(())
+}
+
+/// Shards of all volumes.
+pub(crate) fn shards_of_all(volumes: &[OpenVolume]) -> usize {
+    volumes
+        .iter()
+        .map(|volume| usize::from(volume.shard_count()))
+        .sum()
 }
 
 fn random_identity() -> std::io::Result<[u8; 16]> {
@@ -176,13 +275,14 @@ fn random_identity() -> std::io::Result<[u8; 16]> {
 }
 
 /// Bytes of DRAM that the index of each shard may take: a share of the machine's memory.
-pub(crate) fn index_memory_bytes(shard_count: u16) -> u64 {
+pub(crate) fn index_memory_bytes(volumes: &[OpenVolume]) -> u64 {
+    let shard_count = u64::try_from(shards_of_all(volumes)).unwrap_or(u64::MAX);
     let total = std::fs::read_to_string("/proc/meminfo")
         .ok()
         .and_then(|text| total_bytes(&text));
     // Without a figure the machine is taken for a small one.
     let total = total.unwrap_or(4 << 30);
-    total / 100 * INDEX_MEMORY_PERCENT / u64::from(shard_count.max(1))
+    total / 100 * INDEX_MEMORY_PERCENT / shard_count.max(1)
 }
 
 fn total_bytes(meminfo: &str) -> Option<u64> {

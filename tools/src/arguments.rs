@@ -122,14 +122,9 @@ pub struct PlaceArguments {
     #[command(flatten)]
     pub node: NodeArguments,
 
-    /// The namespace.
-    #[arg(
-        long,
-        value_name = "NAME",
-        default_value = "test",
-        env = "CORELITH_NAMESPACE"
-    )]
-    pub namespace: String,
+    /// The namespace [default: the node's only one, or else "test"].
+    #[arg(long, value_name = "NAME", env = "CORELITH_NAMESPACE")]
+    pub namespace: Option<String>,
 }
 
 impl NodeArguments {

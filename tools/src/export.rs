@@ -15,7 +15,7 @@ use crate::arguments::{ExportArguments, FileFormat};
 use crate::damage::Damages;
 use crate::failure::Failure;
 use crate::json::JsonBins;
-use crate::node::{failure_of, with_node};
+use crate::node::{failure_of, namespace_of, with_node};
 use crate::notice::Notices;
 use crate::output::{Output, unwritable};
 use crate::record_json::RecordObject;
@@ -132,7 +132,8 @@ async fn for_each(
         bins: bins_of(&arguments.columns),
         ..ScanOptions::default()
     };
-    let mut scan = client.namespace(&arguments.place.namespace).scan(options);
+    let namespace = namespace_of(&arguments.place, client).await?;
+    let mut scan = namespace.scan(options);
     while let Some(found) = scan.next().await.map_err(failure_of)? {
         work(&found)?;
     }

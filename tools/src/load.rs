@@ -12,7 +12,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
-use corelith_client::{Client, Doubt, Error, PutMode, Set, Status, WriteOptions};
+use corelith_client::{Doubt, Error, PutMode, Set, Status, WriteOptions};
 use corelith_io::Clock;
 use indicatif::ProgressBar;
 use tokio::sync::Notify;
@@ -20,7 +20,7 @@ use tokio::sync::Notify;
 use crate::arguments::{LoadArguments, LoadMode};
 use crate::failure::{Exit, Failure};
 use crate::key_text::KeyType;
-use crate::node::{failure_of, with_node};
+use crate::node::{failure_of, namespace_of, with_node};
 use crate::notice::Notices;
 use crate::output::Output;
 use crate::rows::{Next, Row, Rows};
@@ -56,8 +56,10 @@ pub fn load(arguments: &LoadArguments, is_json: bool) -> Result<(), Failure> {
     let clock = Clock::real();
     let start_ns = clock.monotonic_ns();
     let outcome = with_node(&arguments.place.node, async |client| {
+        let namespace = namespace_of(&arguments.place, &client).await?;
+        let set = namespace.set(&arguments.set);
         let notices = Notices::new(is_json);
-        let load = Rc::new(Load::new(arguments, &client, (rows, journal), notices));
+        let load = Rc::new(Load::new(arguments, set, (rows, journal), notices));
         load.run(arguments.in_flight, &progress, &read_bytes).await;
         Ok(load)
     });
@@ -97,7 +99,7 @@ struct Load {
 impl Load {
     fn new(
         arguments: &LoadArguments,
-        client: &Client,
+        set: Set,
         (rows, journal): (Rows, Option<Journal>),
         notices: Notices,
     ) -> Self {
@@ -115,9 +117,7 @@ impl Load {
         Self {
             rows: RefCell::new(rows),
             left: Cell::new(arguments.rows.unwrap_or(u64::MAX)),
-            set: client
-                .namespace(&arguments.place.namespace)
-                .set(&arguments.set),
+            set,
             options,
             failures_max: arguments.failures_max,
             summary: Summary::default(),

@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use corelith_client::{Client, ClientOptions, Doubt, Error, Refused, Status};
+use corelith_client::{Client, ClientOptions, Doubt, Error, Namespace, Refused, Status};
 
-use crate::arguments::NodeArguments;
+use crate::arguments::{NodeArguments, PlaceArguments};
 use crate::failure::{Exit, Failure};
 
 /// Connects and runs `work`.
@@ -38,6 +38,17 @@ pub fn with_node<T>(
     });
     runtime.shutdown_background();
     outcome
+}
+
+/// The namespace that was named, or the one that is meant.
+///
+/// # Errors
+/// The node did not say which there are.
+pub async fn namespace_of(place: &PlaceArguments, client: &Client) -> Result<Namespace, Failure> {
+    match &place.namespace {
+        Some(name) => Ok(client.namespace(name)),
+        None => client.default_namespace().await.map_err(failure_of),
+    }
 }
 
 /// A node on the same network answers a hello in far less, or is not there.

@@ -1,15 +1,15 @@
 //! `put`, `get`, `delete` and `touch`: one record each.
 
 use corelith_client::{
-    BinNames, BinSelection, Client, ContentBuilder, DeleteRequest, GetRequest, Key, Namespace,
-    Record, RecordMetadata, Set, TouchRequest, WriteOptions, digest_of,
+    BinNames, BinSelection, ContentBuilder, DeleteRequest, GetRequest, Key, Namespace, Record,
+    RecordMetadata, TouchRequest, WriteOptions, digest_of,
 };
 use serde::Serialize;
 
 use crate::arguments::{DeleteArguments, GetArguments, KeyArguments, PutArguments, TouchArguments};
 use crate::failure::{Exit, Failure};
 use crate::json::{JsonKey, JsonValue};
-use crate::node::{failure_of, with_node};
+use crate::node::{failure_of, namespace_of, with_node};
 use crate::output::Output;
 use crate::record_json::{RecordObject, ttl_s};
 use crate::time_text::display_time;
@@ -38,7 +38,8 @@ pub fn put(arguments: &PutArguments, is_json: bool) -> Result<(), Failure> {
         store_key: arguments.store_key,
     };
     let metadata = with_node(&arguments.key.place.node, async |client| {
-        let set = arguments.key.set(&client);
+        let namespace = namespace_of(&arguments.key.place, &client).await?;
+        let set = namespace.set(&arguments.key.set);
         set.put_with(&key, &bins, &options)
             .await
             .map_err(failure_of)
@@ -61,12 +62,12 @@ pub fn get(arguments: &GetArguments, is_json: bool) -> Result<(), Failure> {
         (false, false) => BinSelection::Named(BinNames::new(&names)),
     };
     let record = with_node(&arguments.key.place.node, async |client| {
-        let namespace = client.namespace(&arguments.key.place.namespace);
-        get_record(&namespace, &GetRequest { digest, selection }).await
+        let namespace = namespace_of(&arguments.key.place, &client).await?;
+        let record = namespace.get(&GetRequest { digest, selection }).await;
+        record
+            .map_err(failure_of)?
+            .ok_or_else(|| arguments.key.not_found(&namespace))
     })?;
-    let Some(record) = record else {
-        return Err(arguments.key.not_found());
-    };
     let mut output = Output::new();
     if is_json {
         output.json(&RecordObject {
@@ -98,13 +99,14 @@ pub fn delete(arguments: &DeleteArguments, is_json: bool) -> Result<(), Failure>
         expected_generation: arguments.generation,
         commit: arguments.commit.rule(),
     };
-    let was_there = with_node(&arguments.key.place.node, async |client| {
-        let namespace = client.namespace(&arguments.key.place.namespace);
-        namespace.delete(&request).await.map_err(failure_of)
+    with_node(&arguments.key.place.node, async |client| {
+        let namespace = namespace_of(&arguments.key.place, &client).await?;
+        if namespace.delete(&request).await.map_err(failure_of)? {
+            Ok(())
+        } else {
+            Err(arguments.key.not_found(&namespace))
+        }
     })?;
-    if !was_there {
-        return Err(arguments.key.not_found());
-    }
     #[derive(Serialize)]
     struct Deleted {
         deleted: bool,
@@ -132,13 +134,11 @@ pub fn touch(arguments: &TouchArguments, is_json: bool) -> Result<(), Failure> {
         commit: arguments.commit.rule(),
     };
     let metadata = with_node(&arguments.key.place.node, async |client| {
-        let namespace = client.namespace(&arguments.key.place.namespace);
-        namespace.touch(&request).await.map_err(failure_of)
+        let namespace = namespace_of(&arguments.key.place, &client).await?;
+        let touched = namespace.touch(&request).await.map_err(failure_of)?;
+        touched.ok_or_else(|| arguments.key.not_found(&namespace))
     })?;
-    match metadata {
-        Some(metadata) => print_written(metadata, is_json),
-        None => Err(arguments.key.not_found()),
-    }
+    print_written(metadata, is_json)
 }
 
 impl KeyArguments {
@@ -147,11 +147,7 @@ impl KeyArguments {
         key.map_err(|error| Failure::new(error.to_string(), "give its type with --key-type"))
     }
 
-    fn set(&self, client: &Client) -> Set {
-        client.namespace(&self.place.namespace).set(&self.set)
-    }
-
-    fn not_found(&self) -> Failure {
+    fn not_found(&self, namespace: &Namespace) -> Failure {
         let set = if self.set.is_empty() {
             String::new()
         } else {
@@ -160,19 +156,13 @@ impl KeyArguments {
         Failure::new(
             format!(
                 "there is no record {:?}{set} in the namespace {:?}",
-                self.key, self.place.namespace
+                self.key,
+                namespace.name()
             ),
             "see that --set, --namespace and --key-type are those that it was written with",
         )
         .with_exit(Exit::NotFound)
     }
-}
-
-async fn get_record(
-    namespace: &Namespace,
-    request: &GetRequest<'_>,
-) -> Result<Option<Record>, Failure> {
-    namespace.get(request).await.map_err(failure_of)
 }
 
 fn print_written(metadata: RecordMetadata, is_json: bool) -> Result<(), Failure> {

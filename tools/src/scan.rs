@@ -7,7 +7,7 @@ use crate::arguments::ScanArguments;
 use crate::damage::Damages;
 use crate::failure::Failure;
 use crate::json::{JsonBins, JsonKey};
-use crate::node::{failure_of, with_node};
+use crate::node::{failure_of, namespace_of, with_node};
 use crate::notice::Notices;
 use crate::output::Output;
 use crate::record_json::RecordObject;
@@ -27,7 +27,8 @@ pub fn scan(arguments: &ScanArguments, is_json: bool) -> Result<(), Failure> {
     let mut output = Output::new();
     let mut damages = Damages::new(Notices::new(is_json));
     let outcome = with_node(&arguments.place.node, async |client| {
-        let mut scan = client.namespace(&arguments.place.namespace).scan(options);
+        let namespace = namespace_of(&arguments.place, &client).await?;
+        let mut scan = namespace.scan(options);
         let mut count = 0;
         while count < limit {
             let Some(found) = scan.next().await.map_err(failure_of)? else {

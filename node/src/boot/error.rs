@@ -42,14 +42,59 @@ pub(crate) enum BootError {
     },
     /// More cores than shards.
     #[error(
-        "--cores {asked}: the volume has {shard_count} shards and each belongs to one core; more \
+        "--cores {asked}: the volumes have {shard_count} shards and each belongs to one core; more \
          cores need a volume formatted with more shards"
     )]
     MoreCoresThanShards {
         /// Asked for.
         asked: u16,
-        /// Of the volume.
+        /// Of all volumes.
         shard_count: u16,
+    },
+    /// A namespace whose devices hold another one.
+    #[error(
+        "namespace {asked:?}: its devices ({devices}) hold the namespace {found:?}; give the name of \
+         the volume, or its own devices"
+    )]
+    OtherNamespace {
+        /// As it was asked for.
+        asked: String,
+        /// As the labels say.
+        found: String,
+        /// Their paths.
+        devices: String,
+    },
+    /// Two volumes for one name.
+    #[error(
+        "two volumes hold a namespace {name:?}: {first} and {second}; a node serves each name once, so \
+         leave one of them out"
+    )]
+    NamespaceTwice {
+        /// The name.
+        name: String,
+        /// Devices of one.
+        first: String,
+        /// Devices of the other.
+        second: String,
+    },
+    /// One volume, or a copy of it, for two names.
+    #[error(
+        "{first} and {second} are one volume, or one is a copy of the other: a volume holds one \
+         namespace, so leave one of them out"
+    )]
+    VolumeTwice {
+        /// Devices of one.
+        first: String,
+        /// Devices of the other.
+        second: String,
+    },
+    /// More namespaces than the protocol can number.
+    #[error("{found} namespaces: a node serves at most {max}; leave some of them to another node")]
+    TooManyNamespaces {
+        /// As many.
+        found: usize,
+        /// As many as can be.
+        max: usize,
     },
     /// The data folder.
     #[error("{path}: {error}")]

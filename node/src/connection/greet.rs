@@ -150,8 +150,8 @@ fn agree(hello: &HelloRequest<'_>) -> Result<ProtocolVersion, Refusal<'static>> 
 
 fn answer_of(core: &Core, version: ProtocolVersion) -> HelloAnswer {
     let record_bytes_max = core
-        .shards
-        .iter()
+        .namespaces
+        .shards()
         .map(corelith_store::Shard::record_bytes_max)
         .min()
         .unwrap_or(0);

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use corelith_io::{Listener, Mailbox, MailboxReceiver};
+use corelith_wire::NamespaceId;
 use glommio::Task;
 
 use super::start::Inbound;
@@ -25,15 +26,16 @@ pub(super) async fn serve(
     (orders, reports): (MailboxReceiver<Order>, MailboxReceiver<Order>),
 ) {
     let committers: Vec<Task<()>> = core
-        .shards
-        .iter()
+        .namespaces
+        .shards()
         .map(|shard| glommio::spawn_local(shard.run()))
         .collect();
-    let flusher = core
-        .shards
-        .commit
-        .may_buffer()
-        .then(|| glommio::spawn_local(flush(Rc::clone(core))));
+    let flushers: Vec<Task<()>> = core
+        .namespaces
+        .ids()
+        .filter_map(|id| flush(Rc::clone(core), id))
+        .map(glommio::spawn_local)
+        .collect();
     let mut acceptors = vec![glommio::spawn_local(accept_own(Rc::clone(core), own))];
     if let Some(shared) = shared {
         acceptors.push(glommio::spawn_local(accept_for_all(
@@ -78,10 +80,10 @@ pub(super) async fn serve(
     for reader in readers {
         reader.cancel().await;
     }
-    if let Some(flusher) = flusher {
+    for flusher in flushers {
         flusher.cancel().await;
     }
-    for shard in core.shards.iter() {
+    for shard in core.namespaces.shards() {
         shard.close();
     }
     for committer in committers {
@@ -89,14 +91,19 @@ pub(super) async fn serve(
     }
 }
 
-/// Sends to the devices, again and again, what was answered before it was durable.
-async fn flush(core: Rc<Core>) {
-    loop {
-        glommio::timer::sleep(core.shards.commit.flush_interval).await;
-        for shard in core.shards.iter() {
-            shard.flush();
+/// Sends to the devices, again and again, what a namespace answered before it was durable. `None` if it never
+/// does.
+fn flush(core: Rc<Core>, id: NamespaceId) -> Option<impl Future<Output = ()>> {
+    let commit = core.namespaces.get(id)?.shards.commit;
+    let task = async move {
+        while let Some(namespace) = core.namespaces.get(id) {
+            glommio::timer::sleep(commit.flush_interval).await;
+            for shard in namespace.shards.iter() {
+                shard.flush();
+            }
         }
-    }
+    };
+    commit.may_buffer().then_some(task)
 }
 
 /// Connections to this core's own port.

@@ -10,10 +10,9 @@ use std::sync::mpsc::{Receiver, Sender};
 
 use corelith_io::{
     BufferPool, BufferPoolConfig, Clock, CoreWaker, Device, Listener, MailboxReceiver,
-    MailboxSender, OpenDevice, PortUse, Ring, RingConfig, RingFeatures,
+    MailboxSender, PortUse, Ring, RingConfig, RingFeatures,
 };
 use corelith_store::limits::INDEX_BYTES_CACHED;
-use corelith_store::volume::Volume;
 use corelith_store::{Commit, RecoveryReport, Shard, ShardOptions};
 use corelith_wire::FrameEncoder;
 use glommio::{LocalExecutorBuilder, Placement};
@@ -21,13 +20,14 @@ use glommio::{LocalExecutorBuilder, Placement};
 use super::gather::Gatherings;
 use super::{Core, Order, serve};
 use crate::boot::{BootError, Event};
-use crate::commit::CommitPolicy;
 use crate::hop::{FromCore, Peer, ToCore};
 use crate::idle::GlommioIdle;
 use crate::limits::{ARENA_BYTES, DMA_BYTES_MAX, LISTEN_ATTEMPTS_MAX, LISTEN_PAUSE};
 use crate::metrics::CoreMetrics;
+use crate::namespaces::{Namespaces, ServedNamespace};
 use crate::operation::Shards;
 use crate::topology::Topology;
+use crate::volume_setup::OpenVolume;
 
 /// The two mailboxes to, and the two from, one other core.
 pub(crate) struct PeerLinks {
@@ -42,9 +42,8 @@ pub(crate) struct CorePlan {
     pub(crate) number: u16,
     pub(crate) cpu: usize,
     pub(crate) waker: CoreWaker,
-    pub(crate) volume: Volume,
-    /// In slot order.
-    pub(crate) devices: Arc<Vec<OpenDevice>>,
+    /// One for each namespace, in the order of their numbers.
+    pub(crate) volumes: Arc<Vec<OpenVolume>>,
     pub(crate) listen: SocketAddr,
     /// The shared port, on the core that accepts for all.
     pub(crate) shared_listen: Option<SocketAddr>,
@@ -53,10 +52,9 @@ pub(crate) struct CorePlan {
     pub(crate) loads: Arc<Vec<AtomicUsize>>,
     pub(crate) orders: MailboxReceiver<Order>,
     pub(crate) reports: MailboxReceiver<Order>,
+    /// For the index of each shard.
     pub(crate) index_memory_bytes: u64,
     pub(crate) accept_stale: bool,
-    /// When writes are answered.
-    pub(crate) commit: CommitPolicy,
     /// The node's map, when all cores have reported their ports.
     pub(crate) map: Receiver<Topology>,
     pub(crate) events: Sender<Event>,
@@ -79,13 +77,23 @@ pub(crate) enum CoreReport {
     Serving {
         /// The core.
         core: u16,
-        /// What recovery found, by shard.
-        recovered: Vec<(u16, RecoveryReport, u64)>,
+        /// What recovery found in each of its shards.
+        recovered: Vec<Recovered>,
     },
     /// It cannot go on.
     Failed(BootError),
     /// It has ended.
     Ended,
+}
+
+/// What recovery found in one shard.
+pub(crate) struct Recovered {
+    /// Place of the namespace in the node's order.
+    pub(crate) namespace: usize,
+    pub(crate) shard: u16,
+    pub(crate) report: RecoveryReport,
+    /// Records that are there.
+    pub(crate) records: u64,
 }
 
 /// Starts the core's thread.
@@ -143,13 +151,12 @@ async fn run(plan: CorePlan) -> Result<(), BootError> {
         let ring = ring.clone();
         glommio::spawn_local(async move { ring.drive(GlommioIdle::default()).await })
     };
-    let devices = attach(&plan.devices, &ring)?;
     let clock = Clock::real();
-    let (shards, recovered) = open_shards(&plan, &topology, &devices, (&pool, &clock)).await?;
+    let (namespaces, recovered) = open_namespaces(&plan, &topology, (&ring, &clock)).await?;
     let (peers, inbound) = split_links(plan.links);
     let core = Rc::new(Core {
         number: plan.number,
-        shards: Shards::new(topology.shard_count(), shards, plan.commit),
+        namespaces,
         topology,
         ring: ring.clone(),
         clock,
@@ -198,26 +205,38 @@ async fn listen(ring: &Ring, address: SocketAddr) -> Result<Listener, BootError>
     }
 }
 
-fn attach(devices: &[OpenDevice], ring: &Ring) -> Result<Vec<Device>, BootError> {
-    devices
-        .iter()
-        .map(|device| device.attach(ring).map_err(BootError::from))
-        .collect()
-}
-
-type Recovered = Vec<(u16, RecoveryReport, u64)>;
-
-/// Recovers this core's shards, all at once, and starts their background tasks.
-async fn open_shards(
+/// Recovers this core's shards of all namespaces, all at once.
+async fn open_namespaces(
     plan: &CorePlan,
     topology: &Topology,
-    devices: &[Device],
-    (pool, clock): (&BufferPool, &Clock),
-) -> Result<(Vec<(u16, Shard)>, Recovered), BootError> {
+    (ring, clock): (&Ring, &Clock),
+) -> Result<(Namespaces, Vec<Recovered>), BootError> {
+    let volumes = plan.volumes.iter().enumerate();
+    let opening = volumes.map(|(position, volume)| {
+        open_namespace(plan, (position, volume), topology, (ring, clock))
+    });
+    let opened = futures_util::future::try_join_all(opening).await?;
+    let (namespaces, recovered): (Vec<_>, Vec<_>) = opened.into_iter().unzip();
+    let recovered = recovered.into_iter().flatten().collect();
+    Ok((Namespaces::new(namespaces), recovered))
+}
+
+/// Recovers this core's shards of one namespace.
+async fn open_namespace(
+    plan: &CorePlan,
+    (position, volume): (usize, &OpenVolume),
+    topology: &Topology,
+    (ring, clock): (&Ring, &Clock),
+) -> Result<(ServedNamespace, Vec<Recovered>), BootError> {
+    let devices: Vec<Device> = volume
+        .devices
+        .iter()
+        .map(|device| device.attach(ring).map_err(BootError::from))
+        .collect::<Result<_, _>>()?;
     let opening = topology
-        .shards_of(plan.number)
+        .shards_of(plan.number, position)
         .into_iter()
-        .map(|number| async move {
+        .map(async |number| {
             let options = ShardOptions {
                 shard: number,
                 index_memory_bytes: plan.index_memory_bytes,
@@ -225,18 +244,23 @@ async fn open_shards(
                 index_bytes_cached: INDEX_BYTES_CACHED,
                 commit: Commit::Durable,
             };
-            let shard = Shard::open(&plan.volume, devices, (pool, clock), &options).await?;
+            let pool_and_clock = (ring.pool(), clock);
+            let shard = Shard::open(&volume.volume, &devices, pool_and_clock, &options).await?;
             Ok::<_, BootError>((number, shard))
         });
-    let opened = futures_util::future::join_all(opening).await;
-    let mut shards = Vec::new();
-    let mut recovered = Vec::new();
-    for result in opened {
-        let (number, shard) = result?;
-        recovered.push((number, shard.report(), shard.statistics().records));
-        shards.push((number, shard));
-    }
-    Ok((shards, recovered))
+    let shards = futures_util::future::try_join_all(opening).await?;
+    let recovered = shards
+        .iter()
+        .map(|(number, shard)| Recovered {
+            namespace: position,
+            shard: *number,
+            report: shard.report(),
+            records: shard.statistics().records,
+        })
+        .collect();
+    let shards = Shards::new(volume.shard_count(), shards, volume.commit);
+    let namespace = ServedNamespace::new(&volume.namespace(), shards, volume.lifetimes);
+    Ok((namespace, recovered))
 }
 
 /// What comes in from one other core.

@@ -9,7 +9,8 @@ use corelith_store::{Change, Current, Needs, Shard};
 use corelith_wire::{PutMode, PutRequest, Refusal, Status};
 
 use super::terms::Terms;
-use super::{Outcome, check_generation, expiry_of, metadata_of};
+use super::{Outcome, check_generation, metadata_of};
+use crate::lifetimes::Lifetimes;
 use crate::refusal::{self, Rejection};
 
 pub(super) async fn run(shard: &Shard, put: &PutRequest<'_>, terms: Terms<'_>) -> Outcome {
@@ -37,7 +38,7 @@ pub(super) async fn run(shard: &Shard, put: &PutRequest<'_>, terms: Terms<'_>) -
             put.content,
             |current, made| {
                 terms.deadline.check()?;
-                decide(put, &update, (set, now_ms), current, made)
+                decide(put, &update, (terms.lifetimes, set, now_ms), current, made)
             },
         )
         .await;
@@ -50,7 +51,7 @@ pub(super) async fn run(shard: &Shard, put: &PutRequest<'_>, terms: Terms<'_>) -
 fn decide(
     put: &PutRequest<'_>,
     update: &Update<'_>,
-    (set, now_ms): (SetId, u64),
+    (lifetimes, set, now_ms): (Lifetimes, SetId, u64),
     current: Option<Current<'_>>,
     made: &mut Vec<u8>,
 ) -> Result<Change, Rejection> {
@@ -60,7 +61,7 @@ fn decide(
         _ => {}
     }
     check_generation(put.expected_generation, current)?;
-    let expiry = expiry_of(put.ttl, current, now_ms);
+    let expiry = lifetimes.expiry_of(put.ttl, current, now_ms)?;
     let merges = matches!(put.mode, PutMode::Merge | PutMode::UpdateOnly);
     let bins = match current {
         Some(current) if merges => {

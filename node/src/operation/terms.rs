@@ -1,8 +1,9 @@
-//! The terms of a write: until when it may be carried out, and when it is answered.
+//! The terms of a write: until when it may be carried out, when it is answered, and how long records live.
 
 use corelith_io::Clock;
 use corelith_store::Commit;
 
+use crate::lifetimes::Lifetimes;
 use crate::refusal::Rejection;
 
 /// What a write's request says beside what it writes.
@@ -12,6 +13,8 @@ pub(crate) struct Terms<'a> {
     pub(crate) commit: Commit,
     /// Until when its client waits.
     pub(crate) deadline: Deadline<'a>,
+    /// How long records of its namespace live.
+    pub(crate) lifetimes: Lifetimes,
 }
 
 /// A moment after which a request is not to be carried out: its client has stopped waiting.

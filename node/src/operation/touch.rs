@@ -4,7 +4,7 @@ use corelith_store::{Change, Needs, Shard};
 use corelith_wire::TouchRequest;
 
 use super::terms::Terms;
-use super::{Outcome, check_generation, expiry_of, metadata_of};
+use super::{Outcome, check_generation, metadata_of};
 use crate::refusal::{self, Rejection};
 
 pub(super) async fn run(shard: &Shard, touch: &TouchRequest, terms: Terms<'_>) -> Outcome {
@@ -21,7 +21,7 @@ pub(super) async fn run(shard: &Shard, touch: &TouchRequest, terms: Terms<'_>) -
                 }
                 check_generation(touch.expected_generation, current)?;
                 Ok(Change::Touch {
-                    expiry: expiry_of(touch.ttl, current, now_ms),
+                    expiry: terms.lifetimes.expiry_of(touch.ttl, current, now_ms)?,
                 })
             },
         )

@@ -3,6 +3,7 @@
 
 mod examples;
 mod loop_devices;
+mod namespaces;
 mod node;
 mod records;
 mod rows;

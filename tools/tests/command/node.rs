@@ -22,8 +22,7 @@ pub struct Node {
     folder: TempDir,
     port: u16,
     control: u16,
-    devices: Vec<&'static str>,
-    options: Vec<&'static str>,
+    arguments: Vec<String>,
 }
 
 /// The node's binary. Missing, it is a failure: these tests never pass without it.
@@ -60,15 +59,23 @@ impl Node {
             ];
             run(folder.path(), &[&create[..], devices].concat()).check_done();
         }
+        let mut arguments = vec!["--data-dir", "data", "--size", "1G", "--cores", "2"];
+        arguments.extend(devices.iter().flat_map(|device| ["--device", device]));
+        arguments.extend(options);
+        Node::start_in(folder, &arguments)
+    }
+
+    /// A node in a folder with what is in it already.
+    pub fn start_in(folder: TempDir, arguments: &[&str]) -> Node {
         let (port, control) = free_ports();
-        let process = spawn(folder.path(), port, control, &[devices, options]);
+        let arguments: Vec<String> = arguments.iter().map(|&text| text.to_owned()).collect();
+        let process = spawn(folder.path(), port, control, &arguments);
         let mut node = Node {
             process,
             folder,
             port,
             control,
-            devices: devices.to_vec(),
-            options: options.to_vec(),
+            arguments,
         };
         node.wait_until_ready();
         node
@@ -91,15 +98,14 @@ impl Node {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
-    fn kill_and_start_again(&mut self) {
+    pub fn kill_and_start_again(&mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
-        let given = [&self.devices[..], &self.options];
-        self.process = spawn(self.folder.path(), self.port, self.control, &given);
+        self.process = spawn(self.folder.path(), self.port, self.control, &self.arguments);
         self.wait_until_ready();
     }
 
-    fn ask(&self, arguments: &[&str]) -> Ended {
+    pub fn ask(&self, arguments: &[&str]) -> Ended {
         let address = self.address();
         run(
             self.folder.path(),
@@ -123,12 +129,7 @@ impl Drop for Node {
     }
 }
 
-fn spawn(
-    folder: &Path,
-    port: u16,
-    control: u16,
-    [devices, options]: &[&[&'static str]; 2],
-) -> Child {
+fn spawn(folder: &Path, port: u16, control: u16, arguments: &[String]) -> Child {
     let log = std::fs::File::options()
         .create(true)
         .append(true)
@@ -137,16 +138,12 @@ fn spawn(
     let mut command = Command::new(binary());
     command
         .current_dir(folder)
-        .args(["--data-dir", "data", "--size", "1G", "--cores", "2"])
+        .args(arguments)
         .args(["--listen", &format!("127.0.0.1:{port}")])
         .args(["--control", &format!("127.0.0.1:{control}")])
         .stdin(Stdio::null())
         .stdout(log.try_clone().unwrap())
         .stderr(log);
-    for device in *devices {
-        command.args(["--device", device]);
-    }
-    command.args(*options);
     command.spawn().unwrap()
 }
 

@@ -91,6 +91,18 @@ impl Client {
         }
     }
 
+    /// As [`crate::Client::default_namespace`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn default_namespace(&self) -> Result<Namespace, Error> {
+        Ok(Namespace {
+            namespace: run(&self.runtime, self.client.default_namespace())?,
+            runtime: Arc::clone(&self.runtime),
+        })
+    }
+
     /// As [`crate::Client::describe`].
     ///
     /// # Errors

@@ -56,6 +56,9 @@ struct Inner {
     is_closed: AtomicBool,
 }
 
+/// The namespace that is meant on a node with several, when none is named.
+const NAMESPACE_DEFAULT: &str = "test";
+
 /// The answer to a hello of the node, for people and for tools.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NodeDescription {
@@ -110,6 +113,20 @@ impl Client {
     #[must_use]
     pub fn namespace(&self, name: &str) -> Namespace {
         Namespace::new(self.clone(), name)
+    }
+
+    /// The namespace that is meant when none is named: the node's only one, or else "test".
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::describe`].
+    pub async fn default_namespace(&self) -> Result<Namespace, Error> {
+        let namespaces = self.describe().await?.namespaces;
+        let name = match namespaces.as_slice() {
+            [only] => only.as_str(),
+            _ => NAMESPACE_DEFAULT,
+        };
+        Ok(self.namespace(name))
     }
 
     /// How this client was asked to behave.

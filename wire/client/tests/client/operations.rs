@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use corelith_client::mock::MockNode;
+use corelith_client::mock::{MockNode, MockOptions};
 use corelith_client::{
     ContentBuilder, Error, Generation, PutMode, RecordMetadata, Status, Ttl, Value, ValueRef,
     WriteOptions,
@@ -244,4 +244,22 @@ fn the_node_describes_itself() {
         assert_eq!(description.namespaces, ["test"]);
         assert_eq!(client.statistics("").await.unwrap(), "mock_up 1\n");
     });
+}
+
+#[test]
+fn the_namespace_that_is_meant_is_the_only_one_or_test() {
+    for (namespaces, meant) in [
+        (vec!["payments"], "payments"),
+        (vec!["payments", "test"], "test"),
+        (vec!["payments", "carts"], "test"),
+    ] {
+        run(async {
+            let node = MockNode::start_with(MockOptions {
+                namespaces: namespaces.into_iter().map(str::to_owned).collect(),
+                ..MockOptions::default()
+            });
+            let client = connect(&node).await;
+            assert_eq!(client.default_namespace().await.unwrap().name(), meant);
+        });
+    }
 }
