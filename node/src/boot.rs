@@ -3,25 +3,30 @@
 //! The only place that starts threads: one executor a core (through glommio), one for the control
 //! page, one that waits for signals.
 
+mod check;
 mod error;
+mod reload;
 mod wiring;
 
+pub(crate) use check::check;
 pub(crate) use error::BootError;
+pub(crate) use reload::Settings;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use corelith_io::{Clock, CoreWaker, MailboxSender, Preflight};
+use corelith_io::{Access, Clock, CoreWaker, MailboxSender, Preflight};
+use nix::sys::signal::Signal;
 
-use crate::configuration::Configuration;
+use crate::configuration::CoreChoice;
 use crate::control;
 use crate::core::{self, CorePlan, CoreReport, Order, Recovered};
 use crate::cpus::allowed_cpus;
 use crate::health::{NodeState, StateCell};
 use crate::limits::SECOND_SIGNAL_AFTER_NS;
-use crate::signals::StopSignals;
+use crate::signals::OperatorSignals;
 use crate::topology::Topology;
 use crate::volume_setup::{self, OpenVolume};
 use wiring::{Wires, wire};
@@ -32,29 +37,30 @@ pub(crate) enum Event {
     Core(CoreReport),
     /// The operator wants a stop.
     Stop,
+    /// The operator wants the configuration read again.
+    Reload,
 }
 
 /// Runs a node from start to stop.
 ///
 /// # Errors
 /// Why it could not start, or what made it end.
-pub(crate) fn run(configuration: &Configuration) -> Result<(), BootError> {
+pub(crate) fn run(settings: Settings) -> Result<(), BootError> {
+    let configuration = &settings.current.clone();
     let found = Preflight::run()?;
-    let signals = StopSignals::block().map_err(BootError::Signals)?;
-    for address in [configuration.listen, configuration.control] {
-        if !address.ip().is_loopback() {
-            return Err(BootError::NotLoopback { address });
-        }
-    }
-    let volumes = Arc::new(volume_setup::open(configuration)?);
-    let core_count = core_count(configuration.cores, volume_setup::shards_of_all(&volumes))?;
+    let signals = OperatorSignals::block().map_err(BootError::Signals)?;
+    let volumes = Arc::new(volume_setup::open(configuration, Access::Exclusive)?);
+    let shard_count = volume_setup::shards_of_all(&volumes);
+    let cpus = chosen_cpus(&configuration.cores, shard_count)?;
+    let index_memory_bytes =
+        volume_setup::index_memory_bytes(configuration, (cpus.len(), shard_count))?;
     let page = TcpListener::bind(configuration.control).map_err(|error| BootError::Control {
         address: configuration.control,
         error,
     })?;
     let control_address = page.local_addr().unwrap_or(configuration.control);
     let state = StateCell::default();
-    let mut node = Node::start(configuration, &volumes, core_count)?;
+    let mut node = Node::start(settings, (&volumes, index_memory_bytes), &cpus)?;
     let reports = std::mem::take(&mut node.reports);
     spawn_thread("control", {
         let state = state.clone();
@@ -69,7 +75,7 @@ pub(crate) fn run(configuration: &Configuration) -> Result<(), BootError> {
     say_hello(
         configuration.listen,
         &volumes,
-        (&topology, core_count),
+        (&topology, cpus.len()),
         (control_address, &found),
     );
     let ended = node.until_stop();
@@ -78,18 +84,32 @@ pub(crate) fn run(configuration: &Configuration) -> Result<(), BootError> {
     ended
 }
 
-/// As many cores as asked for or allowed, and not more than there are shards.
-fn core_count(asked: Option<u16>, shard_count: usize) -> Result<u16, BootError> {
-    let cpus = u16::try_from(allowed_cpus().len()).unwrap_or(u16::MAX);
-    let shard_count = u16::try_from(shard_count).unwrap_or(u16::MAX);
-    match asked {
-        None => Ok(cpus.min(shard_count)),
-        Some(asked) if asked == 0 || asked > cpus => Err(BootError::TooManyCores { asked, cpus }),
-        Some(asked) if asked > shard_count => {
-            Err(BootError::MoreCoresThanShards { asked, shard_count })
+/// The CPUs of the cores: as many as asked for or allowed, and not more than there are shards.
+fn chosen_cpus(choice: &CoreChoice, shard_count: usize) -> Result<Vec<usize>, BootError> {
+    let mut allowed = allowed_cpus();
+    let asked = match choice {
+        CoreChoice::All => {
+            allowed.truncate(shard_count.max(1));
+            return Ok(allowed);
         }
-        Some(asked) => Ok(asked),
+        CoreChoice::Count(count) => usize::from(*count),
+        CoreChoice::Cpus(cpus) => {
+            if let Some(cpu) = cpus.iter().find(|cpu| !allowed.contains(cpu)) {
+                return Err(BootError::ForeignCpu { cpu: *cpu, allowed });
+            }
+            allowed.clone_from(cpus);
+            cpus.len()
+        }
+    };
+    if asked == 0 || asked > allowed.len() {
+        let cpus = allowed.len();
+        return Err(BootError::TooManyCores { asked, cpus });
     }
+    if asked > shard_count {
+        return Err(BootError::MoreCoresThanShards { asked, shard_count });
+    }
+    allowed.truncate(asked);
+    Ok(allowed)
 }
 
 /// The running node, as the main thread sees it.
@@ -100,16 +120,19 @@ struct Node {
     reports: Vec<MailboxSender<Order>>,
     maps: Vec<Sender<Topology>>,
     running: usize,
+    settings: Settings,
     volumes: Arc<Vec<OpenVolume>>,
 }
 
 impl Node {
     /// Starts all cores.
     fn start(
-        configuration: &Configuration,
-        volumes: &Arc<Vec<OpenVolume>>,
-        core_count: u16,
+        settings: Settings,
+        (volumes, index_memory_bytes): (&Arc<Vec<OpenVolume>>, u64),
+        cpus: &[usize],
     ) -> Result<Self, BootError> {
+        let configuration = &settings.current;
+        let core_count = u16::try_from(cpus.len()).unwrap_or(u16::MAX);
         let (events_in, events) = channel();
         let wakers = (0..core_count)
             .map(|_| CoreWaker::new())
@@ -126,16 +149,15 @@ impl Node {
         } = wire(&wakers);
         let loads: Arc<Vec<AtomicUsize>> =
             Arc::new((0..core_count).map(|_| AtomicUsize::new(0)).collect());
-        let index_memory_bytes = volume_setup::index_memory_bytes(volumes);
         let mut maps = Vec::new();
-        let cores = (0..core_count).zip(allowed_cpus()).zip(wakers).zip(links);
+        let cores = (0..core_count).zip(cpus).zip(wakers).zip(links);
         let readers = order_readers.into_iter().zip(report_readers);
         for ((((number, cpu), waker), links), (orders, reports)) in cores.zip(readers) {
             let (map_in, map) = channel();
             maps.push(map_in);
             core::start(CorePlan {
                 number,
-                cpu,
+                cpu: *cpu,
                 waker,
                 volumes: Arc::clone(volumes),
                 listen: port_after(configuration.listen, u32::from(number) + 1)?,
@@ -146,6 +168,7 @@ impl Node {
                 reports,
                 index_memory_bytes,
                 accept_stale: configuration.accept_stale,
+                connections_max: configuration.connections_per_core_max,
                 map,
                 events: events_in.clone(),
             })?;
@@ -158,6 +181,7 @@ impl Node {
             running: maps.len(),
             maps,
             volumes: Arc::clone(volumes),
+            settings,
         })
     }
 
@@ -224,6 +248,12 @@ impl Node {
             }
             Ok(Event::Core(report)) => Ok(report),
             Ok(Event::Stop) | Err(_) => Err(BootError::StoppedEarly),
+            Ok(Event::Reload) => {
+                tracing::warn!(
+                    "SIGHUP: the node is still starting; send the signal again when it serves"
+                );
+                self.next_report()
+            }
         }
     }
 
@@ -232,6 +262,7 @@ impl Node {
         loop {
             match self.events.recv() {
                 Ok(Event::Stop) | Err(_) => return Ok(()),
+                Ok(Event::Reload) => self.settings.reload(&mut self.orders),
                 Ok(Event::Core(CoreReport::Failed(error))) => {
                     self.running -= 1;
                     return Err(error);
@@ -281,10 +312,16 @@ fn port_after(listen: SocketAddr, distance: u32) -> Result<SocketAddr, BootError
     Ok(SocketAddr::new(listen.ip(), port))
 }
 
-fn watch_signals(signals: &StopSignals, events: &Sender<Event>) {
+fn watch_signals(signals: &OperatorSignals, events: &Sender<Event>) {
     let clock = Clock::real();
     let mut asked_ns = None;
-    while signals.wait().is_ok() {
+    while let Ok(signal) = signals.wait() {
+        if signal == Signal::SIGHUP {
+            if events.send(Event::Reload).is_err() {
+                return;
+            }
+            continue;
+        }
         let now_ns = clock.monotonic_ns();
         match asked_ns {
             None => {
@@ -340,7 +377,7 @@ fn log_recovery(core: u16, namespace: &str, found: &Recovered) {
 fn say_hello(
     listen: SocketAddr,
     volumes: &[OpenVolume],
-    (topology, core_count): (&Topology, u16),
+    (topology, core_count): (&Topology, usize),
     (control, found): (SocketAddr, &Preflight),
 ) {
     let map = topology.answer();

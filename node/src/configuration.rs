@@ -1,14 +1,33 @@
 //! What a node is told: where to listen, on how many cores, and which namespaces from which devices.
 //!
-//! One value, whichever way it was said: boot and cores never see the command line.
+//! Three sources, each over the one before: the defaults, the file of `--config`, the command line. Boot and
+//! cores see the one value that comes of them, never a source.
 
-use std::net::SocketAddr;
+mod document;
+mod error;
+mod keys;
+mod live;
+mod units;
+
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use corelith_io::DurabilityChoice;
+use corelith_wire::limits::NAMESPACE_NAME_BYTES_MAX;
 
-use crate::commit::CommitPolicy;
+pub(crate) use error::ConfigurationError;
+pub(crate) use keys::cpu_list;
+pub(crate) use live::{LiveSettings, Reload};
+pub(crate) use units::{parse_bytes, parse_seconds};
+
+use crate::commit::{CommitChoice, CommitPolicy};
 use crate::lifetimes::Lifetimes;
+use crate::limits::{
+    CONNECTIONS_PER_CORE_DEFAULT, FLUSH_INTERVAL_DEFAULT_MS, VOLUME_BYTES_DEFAULT,
+};
+use crate::logging::{LogFormat, LogLevel};
+use crate::options::Options;
 
 /// Everything that a node is told before it starts.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -17,12 +36,33 @@ pub(crate) struct Configuration {
     pub(crate) listen: SocketAddr,
     /// The control page.
     pub(crate) control: SocketAddr,
-    /// Cores to use; `None` for all that the process may run on.
-    pub(crate) cores: Option<u16>,
-    /// Serve although acknowledged writes were lost.
+    /// Listen beyond this machine, although nobody is asked who they are.
+    pub(crate) allow_unauthenticated: bool,
+    /// Which CPUs.
+    pub(crate) cores: CoreChoice,
+    /// Memory that the node may take; `None` for a share of the machine's.
+    pub(crate) memory_limit_bytes: Option<u64>,
+    /// Connections that a core takes.
+    pub(crate) connections_per_core_max: usize,
+    /// How much is logged.
+    pub(crate) log_level: LogLevel,
+    /// And how.
+    pub(crate) log_format: LogFormat,
+    /// Serve although acknowledged writes were lost. Of the command line alone: it is for one start.
     pub(crate) accept_stale: bool,
     /// In the order of their numbers on the wire.
     pub(crate) namespaces: Vec<NamespaceConfiguration>,
+}
+
+/// Which CPUs the cores run on.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum CoreChoice {
+    /// All that the process may run on.
+    All,
+    /// The first so many of them.
+    Count(u16),
+    /// These, by the kernel's numbers.
+    Cpus(Vec<usize>),
 }
 
 /// What a node is told of one namespace.
@@ -31,8 +71,12 @@ pub(crate) struct NamespaceConfiguration {
     /// Its name, with which the labels of its devices must agree. `None`: whatever the labels say, and devices
     /// of several volumes are several namespaces.
     pub(crate) name: Option<String>,
-    /// Where its records are.
-    pub(crate) storage: Storage,
+    /// Devices or files that hold its volume already, in any order.
+    pub(crate) devices: Vec<PathBuf>,
+    /// A file that is made and formatted when it is not there.
+    pub(crate) file: Option<PathBuf>,
+    /// Size of a file that is made.
+    pub(crate) size_bytes: u64,
     /// Shards of a volume that is made; `None` for the default.
     pub(crate) shard_count: Option<u16>,
     /// When writes are answered.
@@ -41,18 +85,151 @@ pub(crate) struct NamespaceConfiguration {
     pub(crate) durability: DurabilityChoice,
     /// How long records live.
     pub(crate) lifetimes: Lifetimes,
+    /// The longest content of a record that is written; `None` for what the volume can hold.
+    pub(crate) record_bytes_max: Option<u64>,
 }
 
 /// Where the records of a namespace are.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Storage {
-    /// Devices or files that hold a volume already, in any order.
-    Devices(Vec<PathBuf>),
-    /// A file that is made and formatted when it is not there.
-    File {
-        /// Where.
-        path: PathBuf,
-        /// As large as this if it is made.
-        size_bytes: u64,
-    },
+pub(crate) enum Storage<'a> {
+    /// Devices or files that hold a volume.
+    Devices(&'a [PathBuf]),
+    /// A file that is made when it is not there.
+    File(&'a std::path::Path),
 }
+
+impl Default for Configuration {
+    fn default() -> Self {
+        let local = |port| SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, port));
+        Self {
+            listen: local(4100),
+            control: local(4190),
+            allow_unauthenticated: false,
+            cores: CoreChoice::All,
+            memory_limit_bytes: None,
+            connections_per_core_max: CONNECTIONS_PER_CORE_DEFAULT,
+            log_level: LogLevel::Info,
+            log_format: LogFormat::Text,
+            accept_stale: false,
+            namespaces: vec![NamespaceConfiguration {
+                file: Some(PathBuf::from("corelith-data").join(FILE_NAME)),
+                ..NamespaceConfiguration::new(None)
+            }],
+        }
+    }
+}
+
+/// Name of the default volume in the data folder.
+pub(crate) const FILE_NAME: &str = "volume.corelith";
+
+impl NamespaceConfiguration {
+    pub(crate) fn new(name: Option<String>) -> Self {
+        Self {
+            name,
+            devices: Vec::new(),
+            file: None,
+            size_bytes: VOLUME_BYTES_DEFAULT,
+            shard_count: None,
+            commit: CommitPolicy {
+                choice: CommitChoice::Durable,
+                flush_interval: Duration::from_millis(FLUSH_INTERVAL_DEFAULT_MS),
+            },
+            durability: DurabilityChoice::Kernel,
+            lifetimes: Lifetimes::default(),
+            record_bytes_max: None,
+        }
+    }
+
+    /// Where its records are. [`Configuration::load`] has seen that it is said once.
+    pub(crate) fn storage(&self) -> Storage<'_> {
+        match &self.file {
+            Some(file) => Storage::File(file),
+            None => Storage::Devices(&self.devices),
+        }
+    }
+
+    /// For messages.
+    pub(crate) fn name(&self) -> &str {
+        self.name.as_deref().unwrap_or("test")
+    }
+}
+
+impl Configuration {
+    /// Reads the file, if one is named, and lays the command line over it.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the file, or the first thing that does not go together.
+    pub(crate) fn load(options: &Options) -> Result<Self, ConfigurationError> {
+        let mut configuration = Self::default();
+        if let Some(path) = &options.config {
+            let text =
+                std::fs::read_to_string(path).map_err(|error| ConfigurationError::Unreadable {
+                    path: path.clone(),
+                    error,
+                })?;
+            configuration
+                .read(&text)
+                .map_err(|problems| ConfigurationError::File {
+                    path: path.clone(),
+                    problems,
+                })?;
+        }
+        options.lay_over(&mut configuration)?;
+        configuration.check()?;
+        Ok(configuration)
+    }
+
+    /// Takes what a file says.
+    fn read(&mut self, text: &str) -> Result<(), Vec<document::Problem>> {
+        let (entries, mut problems) = document::parse(text)?;
+        if entries.iter().any(|entry| entry.namespace.is_some()) {
+            self.namespaces.clear();
+        }
+        for entry in entries {
+            if let Err(problem) = self.set(&entry) {
+                problems.push(problem);
+            }
+        }
+        if problems.is_empty() {
+            Ok(())
+        } else {
+            Err(problems)
+        }
+    }
+
+    /// Whether everything goes together, as far as can be seen without a device.
+    fn check(&self) -> Result<(), ConfigurationError> {
+        for address in [self.listen, self.control] {
+            if !address.ip().is_loopback() && !self.allow_unauthenticated {
+                return Err(ConfigurationError::NotLoopback { address });
+            }
+        }
+        let mut seen: Vec<(&PathBuf, &str)> = Vec::new();
+        for namespace in &self.namespaces {
+            let name = namespace.name().to_owned();
+            if name.is_empty() || name.len() > NAMESPACE_NAME_BYTES_MAX {
+                return Err(ConfigurationError::Name { name });
+            }
+            if namespace.file.is_some() != namespace.devices.is_empty() {
+                return Err(ConfigurationError::Storage { name });
+            }
+            let Lifetimes { default_s, max_s } = namespace.lifetimes;
+            if max_s.is_some_and(|max_s| default_s.is_none_or(|default_s| default_s > max_s)) {
+                return Err(ConfigurationError::Lifetimes { name });
+            }
+            for path in namespace.devices.iter().chain(&namespace.file) {
+                if let Some((_, first)) = seen.iter().find(|(known, _)| *known == path) {
+                    return Err(ConfigurationError::PathTwice {
+                        path: path.clone(),
+                        first: (*first).to_owned(),
+                        second: name,
+                    });
+                }
+                seen.push((path, namespace.name()));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -18,7 +18,7 @@ use corelith_wire::{FrameHeader, MessageKind, Refusal, Request, Status};
 use crate::core::Core;
 use crate::frames::{FrameAssembler, body_of};
 use crate::hop::Hop;
-use crate::limits::{CONNECTIONS_PER_CORE_MAX, IN_FLIGHT_PER_CONNECTION_MAX};
+use crate::limits::IN_FLIGHT_PER_CONNECTION_MAX;
 use crate::metrics::bump;
 use crate::operation::{self, Context, Reply};
 use crate::outbox::Outbox;
@@ -98,7 +98,7 @@ impl Connection {
 
 /// Serves a new connection on this core.
 pub(crate) fn spawn(core: &Rc<Core>, socket: OwnedFd) {
-    if core.stopping.get() || core.connections.borrow().len() >= CONNECTIONS_PER_CORE_MAX {
+    if core.stopping.get() || core.connections.borrow().len() >= core.connections_max.get() {
         // Dropping the socket closes it: the client sees a refused connection.
         bump(&core.metrics.connections_refused);
         tracing::warn!(

@@ -23,6 +23,7 @@ pub(crate) use gather::GatherBusy;
 pub(crate) use orders::Order;
 pub(crate) use start::{CorePlan, CoreReport, PeerLinks, Recovered, start};
 
+use crate::configuration::LiveSettings;
 use crate::connection::{Connection, ConnectionKey};
 use crate::hop::Peer;
 use crate::limits::{SPARE_VECTOR_BYTES_MAX, SPARE_VECTORS_MAX};
@@ -45,6 +46,8 @@ pub(crate) struct Core {
     next_connection: Cell<u64>,
     /// Connections of every core, for the acceptor's choice.
     loads: Arc<Vec<AtomicUsize>>,
+    /// Connections that it takes; changed while the node runs.
+    pub(crate) connections_max: Cell<usize>,
     pub(crate) stopping: Cell<bool>,
     /// Requests that this core has not answered yet, its own and other cores'.
     pub(crate) unanswered: Cell<usize>,
@@ -113,6 +116,12 @@ impl Core {
         least
             .and_then(|(core, _)| u16::try_from(core).ok())
             .unwrap_or(self.number)
+    }
+
+    /// Takes what is to hold from now on.
+    fn configure(&self, settings: &LiveSettings) {
+        self.connections_max.set(settings.connections_per_core_max);
+        self.namespaces.configure(settings);
     }
 
     /// What this core has counted.

@@ -5,8 +5,21 @@ use std::time::Duration;
 /// Requests of one connection that may be unanswered. A client at this depth over a network of 1 ms
 /// keeps a core busy; more would only lengthen its queue.
 pub(crate) const IN_FLIGHT_PER_CONNECTION_MAX: u32 = 1024;
-/// Connections of one core. With what each holds at rest (about 10 KiB) they take 40 MiB.
-pub(crate) const CONNECTIONS_PER_CORE_MAX: usize = 4096;
+/// Connections of one core unless the configuration says another number. With what each holds at rest (about
+/// 10 KiB) they take 40 MiB.
+pub(crate) const CONNECTIONS_PER_CORE_DEFAULT: usize = 4096;
+/// The most that it may say: 10 GiB at rest, and as many descriptors as Linux gives a process (`nr_open`).
+pub(crate) const CONNECTIONS_PER_CORE_MAX: usize = 1_000_000;
+/// Memory of a connection at rest, in bytes: what the memory limit reckons with.
+pub(crate) const CONNECTION_BYTES: u64 = 10 << 10;
+/// The least index memory of a shard that a node starts with, in bytes: some 40,000 records.
+pub(crate) const INDEX_BYTES_MIN: u64 = 1 << 20;
+/// Size of a file volume that is made without one being said, in bytes.
+pub(crate) const VOLUME_BYTES_DEFAULT: u64 = 4 << 30;
+/// How often buffered writes are sent to the devices unless the configuration says it, in ms.
+pub(crate) const FLUSH_INTERVAL_DEFAULT_MS: u64 = 100;
+/// The longest that it may say, in ms: what a crash takes back of what was answered.
+pub(crate) const FLUSH_INTERVAL_MAX_MS: u64 = 1000;
 /// Answers that wait to be sent on one connection, in bytes: past it no more of its requests are read.
 pub(crate) const OUTBOX_BYTES_MAX: usize = 1 << 20;
 /// Requests that one core may have handed to another and not got back: the size of both mailboxes of

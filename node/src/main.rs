@@ -11,6 +11,7 @@ mod limits;
 
 mod configuration;
 mod lifetimes;
+mod logging;
 mod options;
 mod pages;
 
@@ -36,9 +37,13 @@ mod metrics;
 mod operation;
 mod refusal;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
+
+use crate::configuration::Configuration;
+use crate::logging::{LogFormat, LogLevel};
 
 fn main() -> ExitCode {
     let options = options::Options::parse();
@@ -47,12 +52,34 @@ fn main() -> ExitCode {
         Ok(true) => return ExitCode::SUCCESS,
         Err(_) => return ExitCode::FAILURE,
     }
-    options.start_logging();
-    match boot::run(&options.configuration()) {
+    let loaded = Configuration::load(&options);
+    let (level, format) = match &loaded {
+        Ok(configuration) => (configuration.log_level, configuration.log_format),
+        Err(_) => (
+            options.log_level.unwrap_or(LogLevel::Info),
+            options.log_format.unwrap_or(LogFormat::Text),
+        ),
+    };
+    let log = logging::start(level, format);
+    let ended = match loaded {
+        Ok(current) if options.check => boot::check(&current).map(say),
+        Ok(current) => boot::run(boot::Settings {
+            options,
+            current,
+            log,
+        }),
+        Err(error) => Err(error.into()),
+    };
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// Prints a report; whoever does not read it does not want it.
+fn say(report: String) {
+    drop(std::io::stdout().write_all(report.as_bytes()));
 }

@@ -7,24 +7,57 @@ use std::sync::Arc;
 use corelith_store::Shard;
 use corelith_wire::NamespaceId;
 
+use crate::configuration::{LiveSettings, NamespaceConfiguration};
 use crate::lifetimes::Lifetimes;
 use crate::metrics::NamespaceSnapshot;
 use crate::operation::Shards;
+use crate::refusal::Rejection;
+
+/// What the writes of a namespace must keep to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Policy {
+    /// How long records live.
+    pub(crate) lifetimes: Lifetimes,
+    /// The longest content that is written; `None` for what the volume can hold.
+    pub(crate) record_bytes_max: Option<u64>,
+}
+
+impl Policy {
+    /// As the configuration says.
+    pub(crate) const fn of(namespace: &NamespaceConfiguration) -> Self {
+        Self {
+            lifetimes: namespace.lifetimes,
+            record_bytes_max: namespace.record_bytes_max,
+        }
+    }
+
+    /// A rejection of content that is too long.
+    pub(crate) fn check_length(&self, content: &[u8]) -> Result<(), Rejection> {
+        let found_bytes = u64::try_from(content.len()).unwrap_or(u64::MAX);
+        match self.record_bytes_max {
+            Some(max_bytes) if found_bytes > max_bytes => Err(Rejection::TooLong {
+                max_bytes,
+                found_bytes,
+            }),
+            Some(_) | None => Ok(()),
+        }
+    }
+}
 
 /// One namespace, as one core has it.
 pub(crate) struct ServedNamespace {
     name: Arc<str>,
     pub(crate) shards: Shards,
-    /// How long its records live; changed while the node runs.
-    pub(crate) lifetimes: Cell<Lifetimes>,
+    /// What its writes must keep to; changed while the node runs.
+    pub(crate) policy: Cell<Policy>,
 }
 
 impl ServedNamespace {
-    pub(crate) fn new(name: &str, shards: Shards, lifetimes: Lifetimes) -> Self {
+    pub(crate) fn new(name: &str, shards: Shards, policy: Policy) -> Self {
         Self {
             name: name.into(),
             shards,
-            lifetimes: Cell::new(lifetimes),
+            policy: Cell::new(policy),
         }
     }
 
@@ -55,6 +88,18 @@ impl Namespaces {
     /// The shards of all of them that this core owns.
     pub(crate) fn shards(&self) -> impl Iterator<Item = &Shard> {
         self.0.iter().flat_map(|namespace| namespace.shards.iter())
+    }
+
+    /// Takes what is to hold from now on.
+    pub(crate) fn configure(&self, settings: &LiveSettings) {
+        for namespace in &self.0 {
+            let mut policies = settings.policies.iter();
+            let found = policies
+                .find(|(name, _)| name.as_deref().is_none_or(|name| *name == *namespace.name));
+            if let Some((_, policy)) = found {
+                namespace.policy.set(*policy);
+            }
+        }
     }
 
     /// What they have counted here.

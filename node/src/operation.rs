@@ -189,7 +189,7 @@ async fn run_request(
         Ok(commit) => Terms {
             commit,
             deadline,
-            lifetimes: namespace.lifetimes.get(),
+            policy: namespace.policy.get(),
         },
         Err(refusal) => return Outcome::Refused(refusal),
     };

@@ -1,22 +1,27 @@
-//! The command line of `corelithd`.
+//! The command line of `corelithd`: a layer over the file and the defaults, so every flag may be absent.
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use corelith_io::DurabilityChoice;
 use corelith_wire::limits::TTL_S_MAX;
 
-use crate::commit::{CommitChoice, CommitPolicy, parse_flush_interval};
-use crate::configuration::{Configuration, NamespaceConfiguration, Storage};
-use crate::lifetimes::Lifetimes;
+use crate::commit::{CommitChoice, parse_flush_interval};
+use crate::configuration::{
+    Configuration, ConfigurationError, CoreChoice, FILE_NAME, NamespaceConfiguration, cpu_list,
+    parse_bytes, parse_seconds,
+};
+use crate::logging::{LogFormat, LogLevel};
 
 /// Corelith storage node: a durable record store on raw NVMe drives.
 ///
 /// Without arguments it serves the namespace "test" from a 4 GiB file in ./corelith-data, on all
-/// cores, to local clients only. With --device it serves a volume that `corelith volume create` made.
-#[derive(Parser, Debug)]
+/// cores, to local clients only. With --device it serves a volume that `corelith volume create` made,
+/// with --config what a file says.
+#[derive(Parser, Clone, Debug, Default)]
 #[command(
     name = "corelithd",
     version,
@@ -24,23 +29,28 @@ use crate::lifetimes::Lifetimes;
   corelithd                                    serve ./corelith-data, made if it is not there
   corelithd --device /dev/nvme0n1 --device /dev/nvme1n1
   corelithd --cores 2 --listen 127.0.0.1:5100
+  corelithd --config /etc/corelithd.toml --check
 
 Then, from another shell:
   corelith ping
   corelith put alice city=Berlin age:integer=31
   corelith get alice
 
+Flags are laid over the file; those about a namespace only if it has one. SIGHUP reads the file again.
 Stop with SIGTERM or ctrl-c: what was accepted is finished and made durable first."
 )]
 pub(crate) struct Options {
-    /// Folder of the default file volume.
-    #[arg(
-        long,
-        value_name = "DIR",
-        default_value = "corelith-data",
-        env = "CORELITH_DATA_DIR"
-    )]
-    pub(crate) data_dir: PathBuf,
+    /// Configuration file (TOML); node/corelithd.toml in the sources says what may be in it.
+    #[arg(long, value_name = "FILE", env = "CORELITH_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Read and check everything, the devices included, say what a start would do, and do nothing.
+    #[arg(long)]
+    pub(crate) check: bool,
+
+    /// Folder of the default file volume [default: corelith-data].
+    #[arg(long, value_name = "DIR", env = "CORELITH_DATA_DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
 
     /// A device or file of a volume; repeat for each. They must be formatted
     /// (`corelith volume create`); their order does not matter. Devices of several volumes are several
@@ -49,70 +59,65 @@ pub(crate) struct Options {
     pub(crate) devices: Vec<PathBuf>,
 
     /// Address of the native protocol. Each core listens on a port of its own after this one. Only
-    /// loopback addresses are taken while there are no users and no TLS.
-    #[arg(
-        long,
-        value_name = "ADDRESS",
-        default_value = "127.0.0.1:4100",
-        env = "CORELITH_LISTEN"
-    )]
-    pub(crate) listen: SocketAddr,
+    /// loopback addresses are taken while there are no users and no TLS [default: 127.0.0.1:4100].
+    #[arg(long, value_name = "ADDRESS", env = "CORELITH_LISTEN")]
+    pub(crate) listen: Option<SocketAddr>,
 
-    /// Address of the control page: /metrics, /live and /ready over HTTP.
-    #[arg(
-        long,
-        value_name = "ADDRESS",
-        default_value = "127.0.0.1:4190",
-        env = "CORELITH_CONTROL"
-    )]
-    pub(crate) control: SocketAddr,
+    /// Address of the control page: /metrics, /live and /ready over HTTP [default: 127.0.0.1:4190].
+    #[arg(long, value_name = "ADDRESS", env = "CORELITH_CONTROL")]
+    pub(crate) control: Option<SocketAddr>,
 
-    /// Cores to use, from 1 to the number of shards [default: all that this process may run on].
-    #[arg(long, value_name = "N")]
-    pub(crate) cores: Option<u16>,
+    /// Listen beyond this machine, although nobody is asked who they are.
+    #[arg(long)]
+    pub(crate) allow_unauthenticated: bool,
+
+    /// Cores to use, from 1 to the number of shards, or CPUs such as 0-3,8 [default: all that this process
+    /// may run on].
+    #[arg(long, value_name = "N", value_parser = parse_cores)]
+    pub(crate) cores: Option<CoreChoice>,
 
     /// Name of the namespace [default: as the volume says, and "test" for a new default volume].
     #[arg(long, value_name = "NAME")]
     pub(crate) namespace: Option<String>,
 
-    /// Time to live of records whose writes leave it to the namespace, in seconds [default: they do not
-    /// expire].
-    #[arg(long = "default-ttl", value_name = "SECONDS", value_parser = parse_ttl)]
+    /// Time to live of records whose writes leave it to the namespace, in seconds or with a unit such as 30d
+    /// [default: they do not expire].
+    #[arg(long = "default-ttl", value_name = "TIME", value_parser = parse_ttl)]
     pub(crate) default_ttl_s: Option<NonZeroU32>,
 
-    /// Size of a new default volume in bytes; K, M, G and T are powers of 1024.
-    #[arg(long = "size", value_name = "BYTES", default_value = "4G", value_parser = parse_size)]
-    pub(crate) size_bytes: u64,
+    /// Size of a new default volume, in bytes or with a unit: K, M, G and T are powers of 1024 [default: 4G].
+    #[arg(long = "size", value_name = "BYTES", value_parser = parse_bytes)]
+    pub(crate) size_bytes: Option<u64>,
 
     /// Shards of a new default volume [default: the larger of 8 and the number of cores].
     #[arg(long, value_name = "N")]
     pub(crate) shards: Option<u16>,
 
-    /// How writes become durable on the devices of the volume.
-    #[arg(long, value_name = "WAY", value_enum, default_value = "auto")]
-    pub(crate) durability: DurabilityOption,
+    /// How writes become durable on the devices of the volume [default: auto].
+    #[arg(long, value_name = "WAY", value_enum)]
+    pub(crate) durability: Option<DurabilityOption>,
 
-    /// When writes are answered.
-    #[arg(long, value_name = "WHEN", value_enum, default_value = "durable")]
-    pub(crate) commit: CommitChoice,
+    /// When writes are answered [default: durable].
+    #[arg(long, value_name = "WHEN", value_enum)]
+    pub(crate) commit: Option<CommitChoice>,
 
     /// How often writes that were answered before they were durable are sent to the devices, from 1ms to 1s: what
-    /// a crash may take back.
-    #[arg(long, value_name = "TIME", default_value = "100ms", value_parser = parse_flush_interval)]
-    pub(crate) flush_interval: std::time::Duration,
+    /// a crash may take back [default: 100ms].
+    #[arg(long, value_name = "TIME", value_parser = parse_flush_interval)]
+    pub(crate) flush_interval: Option<Duration>,
 
     /// Serve although recovery found that acknowledged writes were lost: an operator accepts that
     /// answers may be older than what was acknowledged.
     #[arg(long)]
     pub(crate) accept_stale: bool,
 
-    /// How much is logged; RUST_LOG overrides it with tracing's own filter syntax.
-    #[arg(long, value_name = "LEVEL", value_enum, default_value = "info")]
-    pub(crate) log_level: LogLevel,
+    /// How much is logged; RUST_LOG overrides it with tracing's own filter syntax [default: info].
+    #[arg(long, value_name = "LEVEL", value_enum)]
+    pub(crate) log_level: Option<LogLevel>,
 
-    /// Form of the log on standard error.
-    #[arg(long, value_name = "FORM", value_enum, default_value = "text")]
-    pub(crate) log_format: LogFormat,
+    /// Form of the log on standard error [default: text].
+    #[arg(long, value_name = "FORM", value_enum)]
+    pub(crate) log_format: Option<LogFormat>,
 
     /// Write the manual page to standard output, for a packager, and end.
     #[arg(long)]
@@ -144,108 +149,102 @@ impl From<DurabilityOption> for DurabilityChoice {
     }
 }
 
-/// How much is logged.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum LogLevel {
-    /// Only what someone must look at.
-    Error,
-    /// And what someone should know.
-    Warn,
-    /// And what happens in the life of a node.
-    Info,
-    /// And what a developer wants to see.
-    Debug,
-}
-
-/// Form of the log.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum LogFormat {
-    /// A line for people.
-    Text,
-    /// A JSON object a line.
-    Json,
-}
-
-/// Name of the default volume in the data folder.
-const FILE_NAME: &str = "volume.corelith";
-
 impl Options {
-    /// What the node is told by these.
-    pub(crate) fn configuration(&self) -> Configuration {
-        let storage = if self.devices.is_empty() {
-            Storage::File {
-                path: self.data_dir.join(FILE_NAME),
-                size_bytes: self.size_bytes,
-            }
-        } else {
-            Storage::Devices(self.devices.clone())
+    /// Lays what was given over a configuration.
+    ///
+    /// # Errors
+    /// [`ConfigurationError::WhichNamespace`].
+    pub(crate) fn lay_over(
+        &self,
+        configuration: &mut Configuration,
+    ) -> Result<(), ConfigurationError> {
+        take(&mut configuration.listen, &self.listen);
+        take(&mut configuration.control, &self.control);
+        take(&mut configuration.cores, &self.cores);
+        take(&mut configuration.log_level, &self.log_level);
+        take(&mut configuration.log_format, &self.log_format);
+        configuration.allow_unauthenticated |= self.allow_unauthenticated;
+        configuration.accept_stale |= self.accept_stale;
+        let Some(flag) = self.flag_of_namespace() else {
+            return Ok(());
         };
-        Configuration {
-            listen: self.listen,
-            control: self.control,
-            cores: self.cores,
-            accept_stale: self.accept_stale,
-            namespaces: vec![NamespaceConfiguration {
-                name: self.namespace.clone(),
-                storage,
-                shard_count: self.shards,
-                commit: CommitPolicy {
-                    choice: self.commit,
-                    flush_interval: self.flush_interval,
-                },
-                durability: self.durability.into(),
-                lifetimes: Lifetimes {
-                    default_s: self.default_ttl_s,
-                    max_s: None,
-                },
-            }],
+        match configuration.namespaces.as_mut_slice() {
+            [only] => {
+                self.lay_over_namespace(only);
+                Ok(())
+            }
+            several => Err(ConfigurationError::WhichNamespace {
+                flag,
+                count: several.len(),
+            }),
         }
     }
 
-    /// Sends the log to standard error in the form asked for.
-    pub(crate) fn start_logging(&self) {
-        let level = match self.log_level {
-            LogLevel::Error => "error",
-            LogLevel::Warn => "warn",
-            LogLevel::Info => "info",
-            LogLevel::Debug => "debug",
-        };
-        let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-            .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
-        let builder = tracing_subscriber::fmt()
-            .with_env_filter(filter)
-            .with_target(false)
-            .with_writer(std::io::stderr);
-        match self.log_format {
-            LogFormat::Text => builder.with_ansi(false).init(),
-            LogFormat::Json => builder.json().init(),
+    fn lay_over_namespace(&self, namespace: &mut NamespaceConfiguration) {
+        if let Some(name) = &self.namespace {
+            namespace.name = Some(name.clone());
         }
+        if let Some(folder) = &self.data_dir {
+            namespace.file = Some(folder.join(FILE_NAME));
+            namespace.devices.clear();
+        }
+        if !self.devices.is_empty() {
+            namespace.devices.clone_from(&self.devices);
+            namespace.file = None;
+        }
+        take(&mut namespace.size_bytes, &self.size_bytes);
+        take(&mut namespace.commit.choice, &self.commit);
+        take(&mut namespace.commit.flush_interval, &self.flush_interval);
+        if self.shards.is_some() {
+            namespace.shard_count = self.shards;
+        }
+        if let Some(durability) = self.durability {
+            namespace.durability = durability.into();
+        }
+        if self.default_ttl_s.is_some() {
+            namespace.lifetimes.default_s = self.default_ttl_s;
+        }
+    }
+
+    /// The first flag that was given and is about a namespace.
+    fn flag_of_namespace(&self) -> Option<&'static str> {
+        let given = [
+            ("--namespace", self.namespace.is_some()),
+            ("--data-dir", self.data_dir.is_some()),
+            ("--device", !self.devices.is_empty()),
+            ("--size", self.size_bytes.is_some()),
+            ("--shards", self.shards.is_some()),
+            ("--durability", self.durability.is_some()),
+            ("--commit", self.commit.is_some()),
+            ("--flush-interval", self.flush_interval.is_some()),
+            ("--default-ttl", self.default_ttl_s.is_some()),
+        ];
+        let mut given = given.into_iter().filter(|(_, is_given)| *is_given);
+        given.next().map(|(flag, _)| flag)
     }
 }
 
-/// Reads "4G", "512M", "1048576".
-fn parse_size(text: &str) -> Result<u64, String> {
-    let (digits, shift) = match text.chars().last() {
-        Some('K' | 'k') => (text.get(..text.len() - 1), 10),
-        Some('M' | 'm') => (text.get(..text.len() - 1), 20),
-        Some('G' | 'g') => (text.get(..text.len() - 1), 30),
-        Some('T' | 't') => (text.get(..text.len() - 1), 40),
-        _ => (Some(text), 0),
-    };
-    digits
-        .and_then(|digits| digits.parse::<u64>().ok())
-        .and_then(|number| number.checked_mul(1 << shift))
-        .filter(|size| *size > 0)
-        .ok_or_else(|| {
-            format!("{text:?} is no size: write a number of bytes, or one with K, M, G or T")
-        })
+fn take<T: Clone>(place: &mut T, given: &Option<T>) {
+    if let Some(value) = given {
+        place.clone_from(value);
+    }
 }
 
 fn parse_ttl(text: &str) -> Result<NonZeroU32, String> {
-    text.parse::<NonZeroU32>()
-        .ok()
-        .filter(|seconds| seconds.get() <= TTL_S_MAX)
-        .ok_or_else(|| format!("write a number of seconds from 1 to {TTL_S_MAX} (ten years)"))
+    let seconds = u32::try_from(parse_seconds(text)?).ok();
+    seconds
+        .filter(|seconds| *seconds <= TTL_S_MAX)
+        .and_then(NonZeroU32::new)
+        .ok_or_else(|| "records live for ten years (3650d) at most".to_owned())
+}
+
+fn parse_cores(text: &str) -> Result<CoreChoice, String> {
+    if let Ok(count) = text.parse() {
+        return Ok(CoreChoice::Count(count));
+    }
+    cpu_list(text)
+        .map(CoreChoice::Cpus)
+        .ok_or_else(|| "write a number of cores, or CPUs such as 0-3,8".to_owned())
 }
 
 #[cfg(test)]
@@ -259,12 +258,12 @@ mod tests {
     }
 
     #[test]
-    fn sizes() {
-        assert_eq!(parse_size("4G"), Ok(4 << 30));
-        assert_eq!(parse_size("512m"), Ok(512 << 20));
-        assert_eq!(parse_size("1048576"), Ok(1 << 20));
-        for wrong in ["", "G", "0", "-1", "4GiB", "99999999999T"] {
-            assert!(parse_size(wrong).is_err(), "{wrong}");
+    fn cores() {
+        assert_eq!(parse_cores("4"), Ok(CoreChoice::Count(4)));
+        let cpus = parse_cores("8,0-2,1");
+        assert_eq!(cpus, Ok(CoreChoice::Cpus(vec![0, 1, 2, 8])));
+        for wrong in ["", "a", "3-1", "-1", "0-", "70000-70001"] {
+            assert!(parse_cores(wrong).is_err(), "{wrong}");
         }
     }
 }

@@ -29,6 +29,13 @@ pub(crate) enum Rejection {
         /// Asked for, in seconds; zero for "never".
         asked_s: u32,
     },
+    /// Longer content than the namespace takes.
+    TooLong {
+        /// The longest, in bytes.
+        max_bytes: u64,
+        /// The write's, in bytes.
+        found_bytes: u64,
+    },
     /// The write leaves no bin.
     NoBins,
     /// The content cannot be made: too large, or too many bins.
@@ -120,6 +127,12 @@ fn of_rejection(rejection: Rejection) -> Refusal<'static> {
                 "the namespace has a longest time to live (ttl_max, in seconds: the value expected): \
                  ask for no more, and not for \"never\" (the value found is 0)",
             ),
+        Rejection::TooLong {
+            max_bytes,
+            found_bytes,
+        } => Refusal::new(Status::TooLarge)
+            .disagreement(max_bytes, found_bytes)
+            .explained("the namespace takes shorter records only (record_size_max)"),
         Rejection::NoBins => Refusal::new(Status::InvalidArgument)
             .explained("the write leaves the record without a bin: delete it instead"),
         Rejection::Content => Refusal::new(Status::TooLarge),

@@ -1,14 +1,14 @@
 //! Signals: SIGTERM and SIGINT ask for a clean stop; a second one ends the process at once, which
-//! loses nothing that was acknowledged.
+//! loses nothing that was acknowledged. SIGHUP asks for another look at the configuration.
 
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 
 /// The signals that the main thread waits for.
-pub(crate) struct StopSignals(SigSet);
+pub(crate) struct OperatorSignals(SigSet);
 
-impl StopSignals {
+impl OperatorSignals {
     /// Blocks the signals for this thread and all that it starts from here on, so that only
-    /// [`StopSignals::wait`] receives them.
+    /// [`OperatorSignals::wait`] receives them.
     ///
     /// # Errors
     /// The kernel's, which a sane system never gives.
@@ -16,6 +16,7 @@ impl StopSignals {
         let mut set = SigSet::empty();
         set.add(Signal::SIGTERM);
         set.add(Signal::SIGINT);
+        set.add(Signal::SIGHUP);
         sigprocmask(SigmaskHow::SIG_BLOCK, Some(&set), None)?;
         Ok(Self(set))
     }

@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use corelith_io::{
-    BufferPool, BufferPoolConfig, Device, OpenDevice, OpenOptions, Ring, RingConfig,
+    Access, BufferPool, BufferPoolConfig, Device, OpenDevice, OpenOptions, Ring, RingConfig,
 };
 use corelith_store::volume::{FormatOptions, Volume, format_volume, inspect_device, open_volume};
 use corelith_wire::limits::NAMESPACES_MAX;
@@ -14,21 +14,19 @@ use crate::boot::BootError;
 use crate::commit::CommitPolicy;
 use crate::configuration::{Configuration, NamespaceConfiguration, Storage};
 use crate::cpus::allowed_cpus;
-use crate::lifetimes::Lifetimes;
-use crate::limits::INDEX_MEMORY_PERCENT;
+use crate::limits::{CONNECTION_BYTES, DMA_BYTES_MAX, INDEX_BYTES_MIN, INDEX_MEMORY_PERCENT};
+use crate::namespaces::Policy;
 
 /// What a file's name ends with until it is formatted, so that a crash meanwhile leaves nothing that looks
 /// like a volume.
 const UNFINISHED: &str = ".unfinished";
-/// The namespace of a file volume that is made without a name.
-const NAME_DEFAULT: &str = "test";
 
 /// A volume with its devices, in slot order.
 pub(crate) struct OpenVolume {
     pub(crate) volume: Volume,
     pub(crate) devices: Vec<OpenDevice>,
     /// The rules of its namespace.
-    pub(crate) lifetimes: Lifetimes,
+    pub(crate) policy: Policy,
     /// When writes are answered.
     pub(crate) commit: CommitPolicy,
 }
@@ -90,11 +88,15 @@ impl OpenVolume {
     }
 }
 
-/// Opens the volumes of all namespaces, and makes the files that are not there.
+/// Opens the volumes of all namespaces. To read and write them, it makes the files that are not there; only to look
+/// at them, it leaves those out.
 ///
 /// # Errors
 /// What is wrong with a folder, a device, a volume, or with all of them together.
-pub(crate) fn open(configuration: &Configuration) -> Result<Vec<OpenVolume>, BootError> {
+pub(crate) fn open(
+    configuration: &Configuration,
+    access: Access,
+) -> Result<Vec<OpenVolume>, BootError> {
     let pool = BufferPool::new(BufferPoolConfig {
         arena_bytes: 0,
         limit_bytes: 256 << 20,
@@ -106,16 +108,27 @@ pub(crate) fn open(configuration: &Configuration) -> Result<Vec<OpenVolume>, Boo
     let ring = Ring::new(config, &pool)?;
     let mut volumes = Vec::new();
     for namespace in &configuration.namespaces {
-        let paths = match &namespace.storage {
-            Storage::Devices(paths) => paths.clone(),
-            Storage::File { path, size_bytes } => {
+        let paths = match namespace.storage() {
+            Storage::Devices(paths) => paths.to_vec(),
+            Storage::File(path) => {
                 if !path.exists() {
-                    create_file(path, *size_bytes, namespace, (&ring, &pool))?;
+                    if access == Access::ReadOnly {
+                        continue;
+                    }
+                    create_file(path, namespace, (&ring, &pool))?;
                 }
-                vec![path.clone()]
+                vec![path.to_owned()]
             }
         };
-        open_namespace(&paths, namespace, (&ring, &pool), &mut volumes)?;
+        let open_options = OpenOptions {
+            durability: namespace.durability,
+            access,
+        };
+        volumes.extend(open_namespace(
+            &paths,
+            (namespace, open_options),
+            (&ring, &pool),
+        )?);
     }
     check_apart(&volumes)?;
     Ok(volumes)
@@ -124,14 +137,9 @@ pub(crate) fn open(configuration: &Configuration) -> Result<Vec<OpenVolume>, Boo
 /// Opens the volume of a namespace; without a name, every volume that the devices are of.
 fn open_namespace(
     paths: &[PathBuf],
-    namespace: &NamespaceConfiguration,
+    (namespace, open_options): (&NamespaceConfiguration, OpenOptions),
     (ring, pool): (&Ring, &BufferPool),
-    volumes: &mut Vec<OpenVolume>,
-) -> Result<(), BootError> {
-    let open_options = OpenOptions {
-        durability: namespace.durability,
-        ..OpenOptions::default()
-    };
+) -> Result<Vec<OpenVolume>, BootError> {
     let mut by_volume: Vec<([u8; 16], Vec<OpenDevice>, Vec<Device>)> = Vec::new();
     for path in paths {
         let opened = OpenDevice::open(path, open_options)?;
@@ -152,6 +160,7 @@ fn open_namespace(
             None => by_volume.push((identity, vec![opened], vec![device])),
         }
     }
+    let mut volumes = Vec::new();
     for (_, devices, attached) in by_volume {
         let (volume, positions) = ring.block_on(open_volume(&attached, pool))??;
         let volume = OpenVolume {
@@ -160,13 +169,13 @@ fn open_namespace(
                 .into_iter()
                 .filter_map(|at| devices.get(at).cloned())
                 .collect(),
-            lifetimes: namespace.lifetimes,
+            policy: Policy::of(namespace),
             commit: namespace.commit,
         };
         check_name(namespace, &volume)?;
         volumes.push(volume);
     }
-    Ok(())
+    Ok(volumes)
 }
 
 /// An error if the namespace was asked for by another name than that of its volume.
@@ -213,7 +222,6 @@ fn check_apart(volumes: &[OpenVolume]) -> Result<(), BootError> {
 /// Makes a file volume: under another name until it is whole.
 fn create_file(
     path: &Path,
-    size_bytes: u64,
     namespace: &NamespaceConfiguration,
     (ring, pool): (&Ring, &BufferPool),
 ) -> Result<(), BootError> {
@@ -232,13 +240,13 @@ fn create_file(
     if unfinished.exists() {
         std::fs::remove_file(&unfinished).map_err(folder_error)?;
     }
+    let size_bytes = namespace.size_bytes;
     let file = OpenDevice::create_file(&unfinished, size_bytes)?;
     let device = file.attach(ring)?;
-    let cores = u16::try_from(allowed_cpus().len()).unwrap_or(u16::MAX);
-    let shard_count = namespace.shard_count.unwrap_or(cores.clamp(8, 256));
+    let shard_count = shard_count_of_new(namespace);
     let identity = |_| random_identity().map_err(folder_error);
     let (volume, device_identity) = (identity(())?, identity(())?);
-    let name = namespace.name.as_deref().unwrap_or(NAME_DEFAULT);
+    let name = namespace.name();
     let mut format = FormatOptions::new(name, shard_count, volume, vec![device_identity]);
     format.created_ms = corelith_io::Clock::real().wall_ms();
     let formatted = ring.block_on(format_volume(&[device], pool, &format))?;
@@ -260,6 +268,12 @@ fn create_file(
     Ok(())
 }
 
+/// Shards of a volume that is made.
+pub(crate) fn shard_count_of_new(namespace: &NamespaceConfiguration) -> u16 {
+    let cores = u16::try_from(allowed_cpus().len()).unwrap_or(u16::MAX);
+    namespace.shard_count.unwrap_or(cores.clamp(8, 256))
+}
+
 /// Shards of all volumes.
 pub(crate) fn shards_of_all(volumes: &[OpenVolume]) -> usize {
     volumes
@@ -274,15 +288,40 @@ fn random_identity() -> std::io::Result<[u8; 16]> {
     Ok(bytes)
 }
 
-/// Bytes of DRAM that the index of each shard may take: a share of the machine's memory.
-pub(crate) fn index_memory_bytes(volumes: &[OpenVolume]) -> u64 {
-    let shard_count = u64::try_from(shards_of_all(volumes)).unwrap_or(u64::MAX);
-    let total = std::fs::read_to_string("/proc/meminfo")
-        .ok()
-        .and_then(|text| total_bytes(&text));
-    // Without a figure the machine is taken for a small one.
-    let total = total.unwrap_or(4 << 30);
-    total / 100 * INDEX_MEMORY_PERCENT / shard_count.max(1)
+/// Bytes of DRAM that the index of each shard may take: its part of what the memory limit leaves beside the most
+/// that buffers and connections of the cores may take; without a limit, of a share of the machine's memory.
+///
+/// # Errors
+/// [`BootError::MemoryLimit`].
+pub(crate) fn index_memory_bytes(
+    configuration: &Configuration,
+    (core_count, shard_count): (usize, usize),
+) -> Result<u64, BootError> {
+    let to_u64 = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+    let shards = to_u64(shard_count).max(1);
+    let Some(limit_bytes) = configuration.memory_limit_bytes else {
+        let total = std::fs::read_to_string("/proc/meminfo")
+            .ok()
+            .and_then(|text| total_bytes(&text));
+        // Without a figure the machine is taken for a small one.
+        let total = total.unwrap_or(4 << 30);
+        return Ok(total / 100 * INDEX_MEMORY_PERCENT / shards);
+    };
+    let connections = to_u64(configuration.connections_per_core_max);
+    let of_core =
+        to_u64(DMA_BYTES_MAX).saturating_add(connections.saturating_mul(CONNECTION_BYTES));
+    let planned_bytes = of_core.saturating_mul(to_u64(core_count));
+    let left_bytes = limit_bytes.saturating_sub(planned_bytes);
+    let least_bytes = planned_bytes.saturating_add(shards.saturating_mul(INDEX_BYTES_MIN));
+    if limit_bytes < least_bytes {
+        return Err(BootError::MemoryLimit {
+            left_bytes,
+            planned_bytes,
+            least_bytes,
+            shard_count,
+        });
+    }
+    Ok(left_bytes / shards)
 }
 
 fn total_bytes(meminfo: &str) -> Option<u64> {
@@ -296,6 +335,27 @@ fn total_bytes(meminfo: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_index_gets_what_the_limit_leaves() {
+        let with_limit = |limit_bytes| {
+            let configuration = Configuration {
+                memory_limit_bytes: Some(limit_bytes),
+                connections_per_core_max: 1024,
+                ..Configuration::default()
+            };
+            index_memory_bytes(&configuration, (2, 8))
+        };
+        // Two cores with 288 MiB of buffers and 10 MiB of connections each.
+        let planned = 2 * (298 << 20);
+        assert_eq!(with_limit(planned + (1 << 30)).unwrap(), 128 << 20);
+        assert_eq!(with_limit(planned + (8 << 20)).unwrap(), 1 << 20);
+        let error = with_limit(planned).unwrap_err().to_string();
+        assert!(
+            error.contains(&(planned + (8 << 20)).to_string()),
+            "{error}"
+        );
+    }
 
     #[test]
     fn memory_is_read_in_kibibytes() {

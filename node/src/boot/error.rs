@@ -6,18 +6,12 @@ use std::path::PathBuf;
 /// What went wrong, with what to do.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BootError {
+    /// What the node was told.
+    #[error(transparent)]
+    Configuration(#[from] crate::configuration::ConfigurationError),
     /// No io_uring here.
     #[error(transparent)]
     Preflight(#[from] corelith_io::Refusal),
-    /// Listening beyond this machine.
-    #[error(
-        "{address} is not a loopback address: there are no users and no TLS yet, so only local \
-         clients are served"
-    )]
-    NotLoopback {
-        /// What was asked for.
-        address: SocketAddr,
-    },
     /// The cores' ports end beyond 65535.
     #[error("the cores' ports after {address} are above 65535: choose a smaller port")]
     PortRange {
@@ -36,9 +30,36 @@ pub(crate) enum BootError {
     #[error("--cores {asked}: this process may run on {cpus} CPUs")]
     TooManyCores {
         /// Asked for.
-        asked: u16,
+        asked: usize,
         /// Allowed.
-        cpus: u16,
+        cpus: usize,
+    },
+    /// A CPU that the process may not run on.
+    #[error(
+        "CPU {cpu} is not among those that this process may run on ({allowed:?}): change the list of cores, or \
+         what the service manager allows"
+    )]
+    ForeignCpu {
+        /// Asked for.
+        cpu: usize,
+        /// Allowed.
+        allowed: Vec<usize>,
+    },
+    /// No memory for the index.
+    #[error(
+        "memory_limit leaves {left_bytes} bytes for the index of {shard_count} shards: connections and buffers of \
+         the cores may take {planned_bytes}; raise it to at least {least_bytes} bytes, or use fewer cores or \
+         connections"
+    )]
+    MemoryLimit {
+        /// What is left.
+        left_bytes: u64,
+        /// What else is planned.
+        planned_bytes: u64,
+        /// The least limit.
+        least_bytes: u64,
+        /// Shards of all volumes.
+        shard_count: usize,
     },
     /// More cores than shards.
     #[error(
@@ -47,9 +68,9 @@ pub(crate) enum BootError {
     )]
     MoreCoresThanShards {
         /// Asked for.
-        asked: u16,
+        asked: usize,
         /// Of all volumes.
-        shard_count: u16,
+        shard_count: usize,
     },
     /// A namespace whose devices hold another one.
     #[error(

@@ -64,6 +64,7 @@ pub(super) async fn serve(
     while let Some(order) = orders.receive().await {
         match order {
             Order::Report(answer) => drop(answer.send(core.snapshot())),
+            Order::Configure(settings) => core.configure(&settings),
             Order::Drain(done) => {
                 for acceptor in acceptors.drain(..) {
                     acceptor.cancel().await;

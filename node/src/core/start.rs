@@ -55,6 +55,8 @@ pub(crate) struct CorePlan {
     /// For the index of each shard.
     pub(crate) index_memory_bytes: u64,
     pub(crate) accept_stale: bool,
+    /// Connections that it takes.
+    pub(crate) connections_max: usize,
     /// The node's map, when all cores have reported their ports.
     pub(crate) map: Receiver<Topology>,
     pub(crate) events: Sender<Event>,
@@ -166,6 +168,7 @@ async fn run(plan: CorePlan) -> Result<(), BootError> {
         connections: RefCell::new(HashMap::new()),
         next_connection: Cell::new(1),
         loads: plan.loads,
+        connections_max: Cell::new(plan.connections_max),
         stopping: Cell::new(false),
         unanswered: Cell::new(0),
         gatherings: Gatherings::default(),
@@ -259,7 +262,7 @@ async fn open_namespace(
         })
         .collect();
     let shards = Shards::new(volume.shard_count(), shards, volume.commit);
-    let namespace = ServedNamespace::new(&volume.namespace(), shards, volume.lifetimes);
+    let namespace = ServedNamespace::new(&volume.namespace(), shards, volume.policy);
     Ok((namespace, recovered))
 }
 

@@ -10,7 +10,7 @@ use corelith_wire::{PutMode, PutRequest, Refusal, Status};
 
 use super::terms::Terms;
 use super::{Outcome, check_generation, metadata_of};
-use crate::lifetimes::Lifetimes;
+use crate::namespaces::Policy;
 use crate::refusal::{self, Rejection};
 
 pub(super) async fn run(shard: &Shard, put: &PutRequest<'_>, terms: Terms<'_>) -> Outcome {
@@ -38,7 +38,7 @@ pub(super) async fn run(shard: &Shard, put: &PutRequest<'_>, terms: Terms<'_>) -
             put.content,
             |current, made| {
                 terms.deadline.check()?;
-                decide(put, &update, (terms.lifetimes, set, now_ms), current, made)
+                decide(put, &update, (terms.policy, set, now_ms), current, made)
             },
         )
         .await;
@@ -51,7 +51,7 @@ pub(super) async fn run(shard: &Shard, put: &PutRequest<'_>, terms: Terms<'_>) -
 fn decide(
     put: &PutRequest<'_>,
     update: &Update<'_>,
-    (lifetimes, set, now_ms): (Lifetimes, SetId, u64),
+    (policy, set, now_ms): (Policy, SetId, u64),
     current: Option<Current<'_>>,
     made: &mut Vec<u8>,
 ) -> Result<Change, Rejection> {
@@ -61,7 +61,7 @@ fn decide(
         _ => {}
     }
     check_generation(put.expected_generation, current)?;
-    let expiry = lifetimes.expiry_of(put.ttl, current, now_ms)?;
+    let expiry = policy.lifetimes.expiry_of(put.ttl, current, now_ms)?;
     let merges = matches!(put.mode, PutMode::Merge | PutMode::UpdateOnly);
     let bins = match current {
         Some(current) if merges => {
@@ -70,11 +70,13 @@ fn decide(
         }
         _ => match update.as_content() {
             Some(content) if !content.bins().is_empty() => {
+                policy.check_length(put.content)?;
                 return Ok(Change::PutInput { expiry, set });
             }
             _ => replace(update, made).map_err(|_| Rejection::Content)?,
         },
     };
+    policy.check_length(made)?;
     match (bins, current) {
         (0, Some(_)) if merges => Ok(Change::Delete),
         (0, _) => Err(Rejection::NoBins),

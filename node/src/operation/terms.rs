@@ -1,9 +1,10 @@
-//! The terms of a write: until when it may be carried out, when it is answered, and how long records live.
+//! The terms of a write: until when it may be carried out, when it is answered, and what its namespace
+//! asks of it.
 
 use corelith_io::Clock;
 use corelith_store::Commit;
 
-use crate::lifetimes::Lifetimes;
+use crate::namespaces::Policy;
 use crate::refusal::Rejection;
 
 /// What a write's request says beside what it writes.
@@ -13,8 +14,8 @@ pub(crate) struct Terms<'a> {
     pub(crate) commit: Commit,
     /// Until when its client waits.
     pub(crate) deadline: Deadline<'a>,
-    /// How long records of its namespace live.
-    pub(crate) lifetimes: Lifetimes,
+    /// What it must keep to.
+    pub(crate) policy: Policy,
 }
 
 /// A moment after which a request is not to be carried out: its client has stopped waiting.

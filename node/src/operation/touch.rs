@@ -21,7 +21,10 @@ pub(super) async fn run(shard: &Shard, touch: &TouchRequest, terms: Terms<'_>) -
                 }
                 check_generation(touch.expected_generation, current)?;
                 Ok(Change::Touch {
-                    expiry: terms.lifetimes.expiry_of(touch.ttl, current, now_ms)?,
+                    expiry: terms
+                        .policy
+                        .lifetimes
+                        .expiry_of(touch.ttl, current, now_ms)?,
                 })
             },
         )

@@ -94,7 +94,7 @@ impl Node {
         panic!("the node is not ready: {}", self.log());
     }
 
-    fn log(&self) -> String {
+    pub fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
@@ -117,7 +117,27 @@ impl Node {
         format!("127.0.0.1:{}", self.port)
     }
 
-    fn write(&self, name: &str, text: &str) {
+    /// Sends SIGHUP and waits until the log has `word` once more.
+    pub fn reload_until(&self, word: &str) {
+        let before = self.log().matches(word).count();
+        let process = self.process.id().to_string();
+        let kill = Command::new("kill").args(["-HUP", &process]).status();
+        assert!(kill.unwrap().success());
+        for _ in 0..READY_STEPS_MAX {
+            if self.log().matches(word).count() > before {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        panic!("no {word:?}: {}", self.log());
+    }
+
+    /// Where it keeps its files.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub fn write(&self, name: &str, text: &str) {
         std::fs::write(self.folder.path().join(name), text).unwrap();
     }
 }

@@ -1,0 +1,147 @@
+//! Values with units: sizes in powers of 1024, times. Written as people write them, "16 MiB" and "5 s", with or
+//! without the blank. Written out again in the largest unit that is exact.
+//!
+//! Of our own: the crates for sizes take "K" and "KB" for 1000, and none says which units a message may offer.
+
+/// Sizes, largest first; the second name is the short form of command lines.
+const SIZES: [(&str, &str, u64); 5] = [
+    ("TiB", "T", 1 << 40),
+    ("GiB", "G", 1 << 30),
+    ("MiB", "M", 1 << 20),
+    ("KiB", "K", 1 << 10),
+    ("B", "", 1),
+];
+
+/// Times in milliseconds, largest first.
+const TIMES: [(&str, u64); 5] = [
+    ("d", 86_400_000),
+    ("h", 3_600_000),
+    ("min", 60_000),
+    ("s", 1000),
+    ("ms", 1),
+];
+
+/// Reads "16 MiB", "4G", "512 B". Zero and a number without a unit are `None`.
+pub(super) fn parse_size(text: &str) -> Option<u64> {
+    let (number, unit) = split(text)?;
+    let (_, _, factor) = SIZES.into_iter().find(|(long, short, _)| {
+        unit.eq_ignore_ascii_case(long) || (!short.is_empty() && unit.eq_ignore_ascii_case(short))
+    })?;
+    number.checked_mul(factor).filter(|bytes| *bytes > 0)
+}
+
+/// A size of the command line, where a number alone is bytes.
+///
+/// # Errors
+/// What to write instead.
+pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
+    let bare = text.parse::<u64>().ok().filter(|bytes| *bytes > 0);
+    bare.or_else(|| parse_size(text)).ok_or_else(|| {
+        format!("{text:?} is no size: write a number of bytes, or one with a unit such as 512M or \"4 GiB\"")
+    })
+}
+
+/// Reads "5 s", "100ms", "1 d" as milliseconds. Zero and a number without a unit are `None`.
+pub(super) fn parse_ms(text: &str) -> Option<u64> {
+    let (number, unit) = split(text)?;
+    let (_, factor) = TIMES
+        .into_iter()
+        .find(|(name, _)| unit.eq_ignore_ascii_case(name))?;
+    number.checked_mul(factor).filter(|time_ms| *time_ms > 0)
+}
+
+/// A time of the command line in whole seconds, where a number alone is seconds.
+///
+/// # Errors
+/// What to write instead.
+pub(crate) fn parse_seconds(text: &str) -> Result<u64, String> {
+    let bare = text.parse::<u64>().ok().filter(|seconds| *seconds > 0);
+    let with_unit = parse_ms(text).filter(|time_ms| time_ms.is_multiple_of(1000));
+    bare.or(with_unit.map(|time_ms| time_ms / 1000))
+        .ok_or_else(|| {
+            format!(
+                "{text:?} is no time: write whole seconds, or a unit too, such as \"12 h\" or 30d"
+            )
+        })
+}
+
+/// As it can be read again.
+pub(super) fn show_size(size_bytes: u64) -> String {
+    let exact = SIZES
+        .into_iter()
+        .find(|(_, _, factor)| size_bytes.is_multiple_of(*factor));
+    exact.map_or_else(String::new, |(unit, _, factor)| {
+        format!("{} {unit}", size_bytes / factor)
+    })
+}
+
+/// As it can be read again.
+pub(super) fn show_ms(time_ms: u64) -> String {
+    let exact = TIMES
+        .into_iter()
+        .find(|(_, factor)| time_ms.is_multiple_of(*factor));
+    exact.map_or_else(String::new, |(unit, factor)| {
+        format!("{} {unit}", time_ms / factor)
+    })
+}
+
+fn split(text: &str) -> Option<(u64, &str)> {
+    let end = text.find(|character: char| !character.is_ascii_digit())?;
+    let (number, unit) = text.split_at_checked(end)?;
+    Some((number.parse().ok()?, unit.trim()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes() {
+        for (text, bytes) in [
+            ("16 MiB", 16 << 20),
+            ("16mib", 16 << 20),
+            ("4G", 4 << 30),
+            ("4 TiB", 4 << 40),
+            ("512 B", 512),
+        ] {
+            assert_eq!(parse_size(text), Some(bytes), "{text}");
+            assert_eq!(parse_size(&show_size(bytes)), Some(bytes), "{text}");
+        }
+        for wrong in [
+            "",
+            "G",
+            "0 B",
+            "-1 B",
+            "4 GB",
+            "16",
+            "99999999999 TiB",
+            "1.5 GiB",
+        ] {
+            assert_eq!(parse_size(wrong), None, "{wrong}");
+        }
+        assert_eq!(parse_bytes("1048576"), Ok(1 << 20));
+        assert_eq!(show_size(1536), "1536 B");
+        assert!(parse_bytes("0").is_err());
+    }
+
+    #[test]
+    fn times() {
+        for (text, time_ms) in [
+            ("100ms", 100),
+            ("5 s", 5000),
+            ("2 min", 120_000),
+            ("12 h", 43_200_000),
+            ("1 d", 86_400_000),
+        ] {
+            assert_eq!(parse_ms(text), Some(time_ms), "{text}");
+            assert_eq!(parse_ms(&show_ms(time_ms)), Some(time_ms), "{text}");
+        }
+        for wrong in ["", "s", "0 s", "5", "5 m", "1 y", "99999999999999999 d"] {
+            assert_eq!(parse_ms(wrong), None, "{wrong}");
+        }
+        assert_eq!(parse_seconds("90"), Ok(90));
+        assert_eq!(parse_seconds("1d"), Ok(86_400));
+        assert!(parse_seconds("100ms").is_err());
+        assert_eq!(show_ms(1500), "1500 ms");
+    }
+}
