@@ -106,6 +106,23 @@ impl Index {
         Some(removed)
     }
 
+    /// Removes the entry of `partition` that stands at `position` and lies at `old`, as a scan has found it, and
+    /// gives it back; `None`, and nothing is changed, when it is not there any more.
+    pub fn remove_at(
+        &mut self,
+        partition: PartitionId,
+        position: ScanPosition,
+        old: RecordAddress,
+    ) -> Option<Entry> {
+        let key = Key {
+            rank: self.rank_of(partition),
+            tag: position.tag(),
+        };
+        let removed = self.groups.remove(key, old)?;
+        self.entry_count -= 1;
+        Some(removed)
+    }
+
     /// Whether `new_key_count` more keys fit under the memory limit. Count in the keys that have been admitted and not yet inserted.
     ///
     /// # Errors
