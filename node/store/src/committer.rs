@@ -23,6 +23,7 @@ use crate::place::SegmentNumber;
 use crate::seal::{SealError, seal};
 use crate::segments::SegmentState;
 use crate::state::{ShardCore, State};
+use crate::truncation::start_sweep;
 
 /// Something that the background task has waited for.
 pub(crate) enum Event {
@@ -47,6 +48,8 @@ pub(crate) enum Event {
         segment: SegmentNumber,
         result: Result<Lsn, HeaderError>,
     },
+    /// A sweep of truncated records is over.
+    Swept,
 }
 
 /// What the background task waits for.
@@ -83,6 +86,7 @@ fn start(core: &Rc<ShardCore>, work: &mut Work) {
     if !core.closing.get() && !core.stale.get() {
         start_preparation(core, work);
         start_freeing(core, work);
+        start_sweep(core, work);
     }
 }
 
@@ -211,6 +215,7 @@ fn handle(core: &ShardCore, event: Event) {
             }
         }
         Event::Freed { segment, result } => freed(core, segment, result),
+        Event::Swept => {}
     }
     core.room.notify_all();
 }

@@ -49,6 +49,7 @@ mod reader;
 mod recovery;
 mod scan;
 mod seal;
+mod truncation;
 mod writer;
 
 pub use commit::Commit;
@@ -66,5 +67,6 @@ pub use segments::SegmentCounts;
 pub use sets::SetError;
 pub use shard::{Shard, ShardOptions, ShardStatistics};
 pub use state::Counters;
+pub use truncation::{Truncate, TruncateError};
 pub use version::Version;
 pub use writer::{Change, Current, Needs, Written};

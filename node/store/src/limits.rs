@@ -101,6 +101,16 @@ pub const SETS_MAX: u16 = 4095;
 /// Longest namespace name in bytes.
 pub const NAMESPACE_NAME_BYTES_MAX: usize = 31;
 
+/// Entries that one step of a sweep looks at before others have their turn, but for what one scan more may
+/// bring: at 0.3 us each to look at one and take it out, 100 us.
+pub const SWEEP_ENTRIES_MAX: usize = 256;
+/// Entries that a sweep asks the index for at once; the index visits no more groups than this for them, most
+/// of them empty in a table that has shrunk.
+pub const SWEEP_SCAN_ENTRIES: usize = 64;
+/// Scans of one step of a sweep: where partitions are nearly empty it is this that bounds the step. An empty
+/// group takes 20 ns or so, and one scan visits 64 at most.
+pub const SWEEP_SCANS_MAX: usize = 64;
+
 /// Records that one call of a scan returns at most.
 pub const SCAN_RECORDS_MAX: usize = 4096;
 /// Device reads of one scan at once: enough to keep a drive busy, few enough to leave it to gets.

@@ -1,20 +1,28 @@
 //! Reads: index, one device read, verification. Misses, expired records and trusted metadata cost no
 //! device read.
 
-use corelith_index::{Digest, Entry};
+use std::rc::Rc;
+
+use corelith_index::{Digest, Entry, RecordAddress};
 use corelith_io::DeviceOffset;
 
 use crate::format::fields::usize_of;
 use crate::limits::READ_ATTEMPTS_MAX;
+use crate::outcome::Outcome;
 use crate::place::RecordPlace;
 use crate::record::{Metadata, Record};
-use crate::state::ShardCore;
+use crate::state::{ShardCore, State};
 use crate::{Life, ReadError};
 
 /// What a look-up found out about a key.
 pub(crate) enum Found {
     /// No entry has the digest's tag, or those that have are other keys' (`twin`).
     Absent { twin: bool },
+    /// A truncation has deleted the record whose entry is still at this address: the key's next version may
+    /// take its place.
+    Truncated { previous: RecordAddress },
+    /// A writer asked, and this truncation, which is on its way, is about to delete the record.
+    Truncating(Rc<Outcome>),
     /// The entry, trusted by its tag; not read, and perhaps known to be damaged.
     Entry(Entry),
     /// The entry and its record; `twin` if another key has the same tag.
@@ -34,6 +42,48 @@ pub(crate) enum Depth {
     Record,
 }
 
+/// Who looks: writers see what is on its way, readers do not.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum View {
+    /// What is durable.
+    Reader,
+    /// What will be, if nothing fails.
+    Writer,
+}
+
+/// What truncations say of an entry.
+enum Fate {
+    Lives,
+    Deleted,
+    /// Will be, when this is durable.
+    WillBe(Rc<Outcome>),
+}
+
+impl State {
+    /// What a look-up finds whose only candidate is `entry`, if that is deleted.
+    fn truncated(&self, entry: &Entry, view: View) -> Option<Found> {
+        let previous = entry.address;
+        match self.fate_of(entry, view) {
+            Fate::Lives => None,
+            Fate::Deleted => Some(Found::Truncated { previous }),
+            Fate::WillBe(outcome) => Some(Found::Truncating(outcome)),
+        }
+    }
+
+    fn fate_of(&self, entry: &Entry, view: View) -> Fate {
+        if self.truncations.has_deleted(&self.segments, entry) {
+            return Fate::Deleted;
+        }
+        match view {
+            View::Reader => Fate::Lives,
+            View::Writer => match self.truncations.pending_of(entry.set) {
+                Some(outcome) => Fate::WillBe(outcome),
+                None => Fate::Lives,
+            },
+        }
+    }
+}
+
 impl ShardCore {
     /// Gets the newest durable version of a record; `None` if there is none or it has expired.
     pub(crate) async fn read(&self, digest: &Digest) -> Result<Option<Record>, ReadError> {
@@ -44,11 +94,15 @@ impl ShardCore {
             return self.read_pending(&pending);
         }
         self.announce(digest).await;
-        match self.find(digest, Depth::Record).await? {
+        match self.find(digest, Depth::Record, View::Reader).await? {
             Found::Record { entry, record, .. } if !self.clock.is_past(entry.expiry) => {
                 Ok(Some(record))
             }
-            Found::Record { .. } | Found::Absent { .. } | Found::Entry(_) => Ok(None),
+            Found::Record { .. }
+            | Found::Absent { .. }
+            | Found::Truncated { .. }
+            | Found::Truncating(_)
+            | Found::Entry(_) => Ok(None),
         }
     }
 
@@ -63,12 +117,14 @@ impl ShardCore {
         if let Some(pending) = self.ahead_of_index(digest).await {
             return Ok(self.pending_metadata(&pending));
         }
-        let mut found = self.find(digest, Depth::Entry).await?;
+        let mut found = self.find(digest, Depth::Entry, View::Reader).await?;
         if matches!(&found, Found::Entry(entry) if entry.is_damaged) {
-            found = self.find(digest, Depth::Record).await?;
+            found = self.find(digest, Depth::Record, View::Reader).await?;
         }
         let entry = match found {
-            Found::Absent { .. } => return Ok(None),
+            Found::Absent { .. } | Found::Truncated { .. } | Found::Truncating(_) => {
+                return Ok(None);
+            }
             Found::Entry(entry) | Found::Record { entry, .. } => entry,
         };
         if self.clock.is_past(entry.expiry) {
@@ -82,9 +138,14 @@ impl ShardCore {
     }
 
     /// Looks a key up as deep as asked. An expired record may be returned as its entry, unread.
-    pub(crate) async fn find(&self, digest: &Digest, depth: Depth) -> Result<Found, ReadError> {
+    pub(crate) async fn find(
+        &self,
+        digest: &Digest,
+        depth: Depth,
+        view: View,
+    ) -> Result<Found, ReadError> {
         for _ in 0..READ_ATTEMPTS_MAX {
-            if let Some(found) = self.find_once(digest, depth).await? {
+            if let Some(found) = self.find_once(digest, depth, view).await? {
                 return Ok(found);
             }
         }
@@ -92,20 +153,26 @@ impl ShardCore {
     }
 
     /// One attempt; `None` if an entry changed while its record was read.
-    async fn find_once(&self, digest: &Digest, depth: Depth) -> Result<Option<Found>, ReadError> {
+    async fn find_once(
+        &self,
+        digest: &Digest,
+        depth: Depth,
+        view: View,
+    ) -> Result<Option<Found>, ReadError> {
         let (only, trusted) = {
             let state = self.state.borrow();
             let candidates = state.index.lookup(digest);
             if candidates.len() == 0 {
                 return Ok(Some(Found::Absent { twin: false }));
             }
-            (
-                candidates.only(),
-                state.index.tag_is_trusted(digest.partition()),
-            )
+            let only = candidates.only();
+            if let Some(truncated) = only.and_then(|entry| state.truncated(&entry, view)) {
+                return Ok(Some(truncated));
+            }
+            (only, state.index.tag_is_trusted(digest.partition()))
         };
         let Some(entry) = only else {
-            return self.find_among_twins(digest).await;
+            return self.find_among_twins(digest, view).await;
         };
         if trusted && (depth == Depth::Entry || self.clock.is_past(entry.expiry)) {
             return Ok(Some(Found::Entry(entry)));
@@ -123,7 +190,11 @@ impl ShardCore {
 
     /// Several entries share the tag: their records tell which is the key's. One that cannot be read
     /// stands in the way only if the key is none of the others.
-    async fn find_among_twins(&self, digest: &Digest) -> Result<Option<Found>, ReadError> {
+    async fn find_among_twins(
+        &self,
+        digest: &Digest,
+        view: View,
+    ) -> Result<Option<Found>, ReadError> {
         let candidates: Vec<Entry> = self.state.borrow().index.lookup(digest).collect();
         let mut unreadable = None;
         for entry in candidates {
@@ -131,6 +202,13 @@ impl ShardCore {
             // been given to another record, even of the same tag and not yet durable.
             if !self.is_current(digest, &entry) {
                 return Ok(None);
+            }
+            let fate = self.state.borrow().fate_of(&entry, view);
+            match fate {
+                Fate::Lives => {}
+                Fate::Deleted => continue,
+                // Perhaps it is the other key's; to wait does no harm.
+                Fate::WillBe(outcome) => return Ok(Some(Found::Truncating(outcome))),
             }
             match self.read_at(digest, &entry).await {
                 Ok(Attempt::Found(record)) => {

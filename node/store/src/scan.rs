@@ -45,11 +45,7 @@ impl Shard {
         core.settle_acknowledged().await;
         let mut found = Vec::new();
         let count_max = count_max.clamp(1, SCAN_RECORDS_MAX);
-        let next = core
-            .state
-            .borrow()
-            .index
-            .scan(partition, from, count_max, &mut found);
+        let next = core.scan_index(partition, from, count_max, &mut found);
         let reads = stream::iter(found)
             .map(|scanned| async move {
                 let position = scanned.position;
@@ -73,6 +69,26 @@ impl Shard {
             }
         }
         Ok(page(records, next))
+    }
+}
+
+impl ShardCore {
+    /// The next entries of the index, but for those of truncated records.
+    fn scan_index(
+        &self,
+        partition: PartitionId,
+        from: ScanPosition,
+        count_max: usize,
+        found: &mut Vec<Scanned>,
+    ) -> Option<ScanPosition> {
+        let state = self.state.borrow();
+        let next = state.index.scan(partition, from, count_max, found);
+        found.retain(|scanned| {
+            !state
+                .truncations
+                .has_deleted(&state.segments, &scanned.entry)
+        });
+        next
     }
 }
 
@@ -105,10 +121,7 @@ async fn read_scanned(
         };
         // The record may have been rewritten and its segment reused while it was read.
         let mut now = Vec::new();
-        core.state
-            .borrow()
-            .index
-            .scan(partition, position, 1, &mut now);
+        core.scan_index(partition, position, 1, &mut now);
         now.retain(|candidate| candidate.position == position);
         if !now.iter().any(|candidate| candidate.entry == entry) {
             match now.first() {

@@ -124,7 +124,7 @@ async fn write_footers(
 }
 
 /// Lets other tasks of the core go first, once.
-async fn yield_once() {
+pub(crate) async fn yield_once() {
     let mut yielded = false;
     poll_fn(|context| {
         if yielded {

@@ -389,6 +389,36 @@ impl SegmentTable {
         }
     }
 
+    /// The truncation of `length` at `address` is not live any more. It is no stale copy that a lost
+    /// tombstone would bring back.
+    pub(crate) fn note_swept(&mut self, address: RecordAddress, length: RecordLength) {
+        if let Some(segment) = self.segment_of(address) {
+            assert!(segment.live_records > 0, "a truncation is let go once");
+            segment.live_records -= 1;
+            let live_bytes = segment.live_bytes;
+            segment.live_bytes = live_bytes.saturating_sub(u64::from(length.bytes_max()));
+            self.nothing_freeable = false;
+        }
+    }
+
+    /// A truncation covers every tombstone so far.
+    pub(crate) fn cover_tombstones(&mut self) {
+        for segment in &mut self.segments {
+            segment.tombstones = 0;
+            segment.tombstone_version_max = Version::NONE;
+        }
+        self.nothing_freeable = false;
+    }
+
+    /// A tombstone in the segment is not needed any more: another covers it.
+    pub(crate) fn note_covered(&mut self, number: SegmentNumber) {
+        if let Some(segment) = self.segment_mut(number) {
+            assert!(segment.tombstones > 0, "a tombstone is let go once");
+            segment.tombstones -= 1;
+            self.nothing_freeable = false;
+        }
+    }
+
     /// A tombstone of `version` stands in the segment.
     pub(crate) fn note_tombstone(&mut self, number: SegmentNumber, version: Version) {
         if let Some(segment) = self.segment_mut(number) {

@@ -17,6 +17,7 @@ use crate::limits::{SET_NAME_BYTES_MAX, SETS_MAX};
 use crate::log::NewRecord;
 use crate::outcome::{BatchEnd, Outcome};
 use crate::state::{ShardCore, TagKey};
+use crate::truncation::TruncateError;
 use crate::writer::Append;
 
 /// Why a name gets no number.
@@ -68,6 +69,19 @@ impl SetTable {
     /// The number of `name`, if it has one.
     pub(crate) fn number(&self, name: &str) -> Option<SetId> {
         self.numbers.get(name).copied()
+    }
+
+    /// The number under which all records of `name` stand, if there can be any. An error if the name of
+    /// another number is lost: that one may have been called so before.
+    pub(crate) fn number_of_all(&self, name: &str) -> Result<Option<SetId>, TruncateError> {
+        let is_lost = |definition: &Option<Definition>| {
+            let definition = definition.as_ref();
+            definition.is_some_and(|definition| definition.name.is_empty())
+        };
+        match (1_u16..).zip(&self.definitions).find(|(_, of)| is_lost(of)) {
+            Some((number, _)) => Err(TruncateError::NameLost { number }),
+            None => Ok(self.number(name)),
+        }
     }
 
     /// The name of a number, if it has one.
@@ -301,6 +315,10 @@ mod tests {
         assert_eq!(table.next("users").unwrap().get(), 3);
         assert_eq!(table.name(SetId::new(2).unwrap()), None);
         assert_eq!(table.iter().count(), 0);
+        assert_eq!(
+            table.number_of_all("users"),
+            Err(TruncateError::NameLost { number: 2 })
+        );
     }
 
     #[test]

@@ -14,12 +14,14 @@ use crate::commit::Commit;
 use crate::format::fields::u64_of;
 use crate::log::{Log, LogGeometry};
 use crate::notify::Notify;
+use crate::place::SegmentPlace;
 use crate::record::{Metadata, Record};
 use crate::recovery::{RecoveryReport, recover};
 use crate::segments::{SegmentCounts, SegmentTable};
 use crate::sets::{SetError, SetTable};
 use crate::state::{AttachedDevice, Counters, ShardCore, State};
 use crate::store_clock::StoreClock;
+use crate::truncation::{Truncate, TruncateError, Truncations};
 use crate::turns::KeyTurns;
 use crate::volume::Volume;
 use crate::writer::{Change, Current, Needs, Written};
@@ -52,7 +54,8 @@ pub struct Shard {
 /// What a shard holds and has done.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct ShardStatistics {
-    /// Records that a get would find, expired ones that were not overwritten included.
+    /// Records that a get would find, expired ones that were not overwritten and truncated ones that the
+    /// sweep has not come to included.
     pub records: u64,
     /// Bytes of DRAM of the index.
     pub index_bytes: u64,
@@ -72,6 +75,8 @@ pub struct ShardStatistics {
     pub is_fenced: bool,
     /// See [`Shard::may_be_stale`].
     pub may_be_stale: bool,
+    /// Truncations whose records are not all out of the index yet.
+    pub truncations_unswept: u64,
 }
 
 impl Shard {
@@ -154,6 +159,18 @@ impl Shard {
     /// [`Commit::Buffered`] calls it as often as writes may be lost in a crash.
     pub fn flush(&self) {
         self.core.flush();
+    }
+
+    /// Deletes every record of `target` that was accepted before, in one step of this shard: whatever comes
+    /// to pass, either none of them is there any more or all are. Answers when that is durable; the work
+    /// does not grow with the number of records. A set that no record was ever written to is fine.
+    ///
+    /// # Errors
+    /// [`WriteError::Rejected`] with a [`TruncateError`], or what a write can answer. Only
+    /// [`WriteError::InDoubt`] leaves open whether it happened; to ask again does no
+    /// harm, but that records written in between are deleted as well.
+    pub async fn truncate(&self, target: Truncate<'_>) -> Result<(), WriteError<TruncateError>> {
+        self.core.truncate(target).await
     }
 
     /// The number of the set called `name`, made durable if it is new.
@@ -249,6 +266,7 @@ impl Shard {
             is_full: self.core.is_full(&state.segments),
             is_fenced: self.core.is_fenced(),
             may_be_stale: self.core.stale.get(),
+            truncations_unswept: state.truncations.unswept_count(),
         }
     }
 
@@ -289,19 +307,7 @@ fn empty_core(
             binding,
         });
     }
-    let places = volume.segments_of(shard);
-    if places.is_empty() {
-        return Err(OpenError::NoSuchShard { shard });
-    }
-    let found = u64_of(places.len());
-    let limit = (1_u64 << 44) / label.segment_bytes;
-    if found > limit {
-        return Err(OpenError::TooManySegments {
-            shard,
-            found,
-            limit,
-        });
-    }
+    let places = places_of(volume, shard, label.segment_bytes)?;
     let geometry = LogGeometry {
         shard,
         segment_bytes: label.segment_bytes,
@@ -321,6 +327,7 @@ fn empty_core(
         pending_inserts: 0,
         acknowledged: 0,
         sets: SetTable::default(),
+        truncations: Truncations::default(),
         counters: Counters::default(),
     };
     Ok(ShardCore {
@@ -340,4 +347,26 @@ fn empty_core(
         stale: Cell::new(false),
         logical_block_bytes,
     })
+}
+
+/// Where the segments of a shard stand, if there are any and all of them can be addressed.
+fn places_of(
+    volume: &Volume,
+    shard: u16,
+    segment_bytes: u64,
+) -> Result<Vec<SegmentPlace>, OpenError> {
+    let places = volume.segments_of(shard);
+    if places.is_empty() {
+        return Err(OpenError::NoSuchShard { shard });
+    }
+    let found = u64_of(places.len());
+    let limit = (1_u64 << 44) / segment_bytes;
+    if found > limit {
+        return Err(OpenError::TooManySegments {
+            shard,
+            found,
+            limit,
+        });
+    }
+    Ok(places)
 }

@@ -27,6 +27,7 @@ use crate::place::RecordPlace;
 use crate::segments::SegmentTable;
 use crate::sets::{DefinitionPlace, SetTable};
 use crate::store_clock::StoreClock;
+use crate::truncation::Truncations;
 use crate::turns::KeyTurns;
 
 /// One device of the volume, as this core sees it.
@@ -73,6 +74,7 @@ pub(crate) struct State {
     /// Pending records whose writers were answered ahead of the device.
     pub(crate) acknowledged: u64,
     pub(crate) sets: SetTable,
+    pub(crate) truncations: Truncations,
     pub(crate) counters: Counters,
 }
 
@@ -170,7 +172,9 @@ impl State {
             let stored = RecordHeader::stored_bytes(appended.row.content_bytes.into());
             self.counters.record_bytes += stored;
             filled_bytes += stored;
-            if appended.row.flags.contains(RecordFlags::META) {
+            if appended.row.flags.contains(RecordFlags::TRUNCATION) {
+                self.truncate(appended);
+            } else if appended.row.flags.contains(RecordFlags::META) {
                 self.define(appended, batch.content(&appended.row).unwrap_or_default());
             } else if appended.row.flags.contains(RecordFlags::TOMBSTONE) {
                 self.bury(appended);
@@ -248,14 +252,19 @@ impl State {
             set: row.set,
             is_damaged: false,
         };
-        match appended.previous {
-            Some(old) => {
-                let Some(replaced) = self.index.replace(&row.digest, old, entry) else {
-                    unreachable!("the entry that a write builds on stays until it is settled");
-                };
+        let replaced = appended
+            .previous
+            .and_then(|old| self.index.replace(&row.digest, old, entry).zip(Some(old)));
+        assert!(
+            replaced.is_some() == appended.previous.is_some() || self.truncations.has_been_used(),
+            "the entry that a write builds on stays until it is settled, but for a sweep"
+        );
+        match replaced {
+            Some((replaced, old)) => {
                 self.segments.note_dead(old, replaced.length);
                 self.segments.note_live(appended.address, entry.length);
             }
+            // A new key, or one whose old entry was a truncated record's and has been swept out.
             None => match self.index.insert(&row.digest, entry) {
                 Ok(()) => self.segments.note_live(appended.address, entry.length),
                 Err(_) => self.counters.index_refusals += 1,
@@ -264,6 +273,10 @@ impl State {
     }
 
     fn forget_pending(&mut self, appended: &Appended) {
+        if appended.row.flags.contains(RecordFlags::TRUNCATION) {
+            self.truncations.forget_pending();
+            return;
+        }
         if appended.row.flags.contains(RecordFlags::META) {
             self.sets.forget_pending(appended.row.set);
             return;
@@ -280,7 +293,7 @@ impl State {
     }
 }
 
-fn length_of(appended: &Appended) -> RecordLength {
+pub(crate) fn length_of(appended: &Appended) -> RecordLength {
     let stored = RecordHeader::stored_bytes(appended.row.content_bytes.into());
     let Some(length) = stored_length(stored) else {
         unreachable!("a record longer than the index can tell is not appended");

@@ -17,7 +17,7 @@ use crate::format::record_header::{RecordFlags, RecordHeader};
 use crate::limits::{BATCHES_QUEUED_MAX, RECORD_BYTES_MAX, SEGMENTS_RESERVED};
 use crate::log::NewRecord;
 use crate::outcome::{BatchEnd, Outcome};
-use crate::reader::{Depth, Found};
+use crate::reader::{Depth, Found, View};
 use crate::record::Record;
 use crate::segments::SegmentState;
 use crate::state::{Pending, ShardCore, TagKey};
@@ -89,8 +89,12 @@ pub struct Written {
 /// The newest version, wherever it is.
 enum Newest {
     Absent {
+        /// The place of a truncated version that the index still holds for the key.
+        previous: Option<RecordAddress>,
         twin: bool,
     },
+    /// A truncation is on its way that will delete it.
+    Truncating(Rc<Outcome>),
     Durable {
         entry: Entry,
         record: Option<Record>,
@@ -156,7 +160,13 @@ impl ShardCore {
             self.end_of(outcome).await;
             return Ok(Attempt::Again);
         }
+        let epoch = self.state.borrow().truncations.epoch();
         let newest = self.newest(digest, needs).await?;
+        if let Newest::Truncating(outcome) = newest {
+            drop(turn);
+            self.end_of(outcome).await;
+            return Ok(Attempt::Again);
+        }
         let current = newest.current(&self.clock);
         let existed = current.is_some();
         let mut made = Vec::new();
@@ -180,7 +190,9 @@ impl ShardCore {
             return self.settled((&newest, commit), Ok(NOTHING_TO_DELETE)).await;
         };
         let (generation, expiry) = (record.generation, record.expiry);
-        let appended = self.append_when_possible(&record, newest.outcome()).await?;
+        let appended = self
+            .append_when_possible(&record, newest.outcome(), epoch)
+            .await?;
         drop(turn);
         let Some((appended, outcome)) = appended else {
             return Ok(Attempt::Again);
@@ -224,8 +236,16 @@ impl ShardCore {
             Needs::Metadata => Depth::Entry,
             Needs::Content => Depth::Record,
         };
-        Ok(match self.find(digest, depth).await? {
-            Found::Absent { twin } => Newest::Absent { twin },
+        Ok(match self.find(digest, depth, View::Writer).await? {
+            Found::Absent { twin } => Newest::Absent {
+                previous: None,
+                twin,
+            },
+            Found::Truncated { previous } => Newest::Absent {
+                previous: Some(previous),
+                twin: false,
+            },
+            Found::Truncating(outcome) => Newest::Truncating(outcome),
             Found::Entry(entry) => Newest::Durable {
                 entry,
                 record: None,
@@ -253,6 +273,10 @@ impl ShardCore {
     fn newest_pending(&self, digest: &Digest, needs: Needs) -> Option<Newest> {
         let state = self.state.borrow();
         let pending = state.pending.get(&TagKey::of(digest))?.clone();
+        let row = &pending.appended.row;
+        if let Some(outcome) = state.truncations.pending_after(row.set, row.version) {
+            return Some(Newest::Truncating(outcome));
+        }
         let content = match needs {
             Needs::Metadata => Vec::new(),
             Needs::Content => {
@@ -314,14 +338,18 @@ impl ShardCore {
     }
 
     /// Appends as soon as the log has room, or says why it never will. `None` if the version that the
-    /// record builds on failed meanwhile.
+    /// record builds on failed meanwhile, or is about to be truncated.
     async fn append_when_possible<E>(
         &self,
         record: &NewRecord<'_>,
         rests_on: Option<Rc<Outcome>>,
+        epoch: u64,
     ) -> Result<Option<(Appended, Rc<Outcome>)>, WriteError<E>> {
         loop {
             self.check_open()?;
+            if self.state.borrow().truncations.epoch() != epoch {
+                return Ok(None);
+            }
             let room = self.room.wait();
             if let Append::Done(appended, outcome) = self.try_append(record)? {
                 return Ok(Some((appended, outcome)));
@@ -351,7 +379,13 @@ impl ShardCore {
                 limit_bytes,
             });
         }
-        self.admit(record)?;
+        match self.admit(record) {
+            // The sweep makes room, and wakes who waits for it.
+            Err(WriteError::IndexFull) if self.state.borrow().truncations.is_unswept() => {
+                return Ok(Append::Wait);
+            }
+            admitted => admitted?,
+        }
         let fits = self.state.borrow().log.fits_open_batch(stored);
         if !fits && !self.make_room(stored, record.flags)? {
             return Ok(Append::Wait);
@@ -420,14 +454,14 @@ impl ShardCore {
             return Ok(false);
         }
         if !state.log.fits_open_segment(stored) {
-            let reserve = if flags.contains(RecordFlags::TOMBSTONE) {
-                0
-            } else {
-                SEGMENTS_RESERVED
-            };
+            let frees =
+                flags.contains(RecordFlags::TOMBSTONE) || flags.contains(RecordFlags::TRUNCATION);
+            let reserve = if frees { 0 } else { SEGMENTS_RESERVED };
             if state.segments.available(|slot| self.is_slot_fenced(slot)) <= reserve {
                 // Unless a segment that holds nothing is being freed just now.
-                let frees = state.segments.is_freeing() || state.segments.freeable().is_some();
+                let frees = state.segments.is_freeing()
+                    || state.truncations.is_unswept()
+                    || state.segments.freeable().is_some();
                 return if frees {
                     Ok(false)
                 } else {
@@ -461,7 +495,7 @@ impl Newest {
     /// What a decision sees: `None` for an absent, deleted or expired record.
     fn current(&self, clock: &StoreClock) -> Option<Current<'_>> {
         let current = match self {
-            Self::Absent { .. } => return None,
+            Self::Absent { .. } | Self::Truncating(_) => return None,
             Self::Durable { entry, .. } => Current {
                 generation: entry.generation,
                 expiry: entry.expiry,
@@ -490,7 +524,7 @@ impl Newest {
 
     fn content(&self) -> &[u8] {
         match self {
-            Self::Absent { .. } => &[],
+            Self::Absent { .. } | Self::Truncating(_) => &[],
             Self::Durable { record, .. } => record.as_ref().map_or(&[], |record| record.content()),
             Self::Pending { content, .. } => content,
         }
@@ -499,7 +533,8 @@ impl Newest {
     /// The address that the index will hold for the key when this version is settled.
     fn previous(&self) -> Option<RecordAddress> {
         match self {
-            Self::Absent { .. } => None,
+            Self::Absent { previous, .. } => *previous,
+            Self::Truncating(_) => None,
             Self::Durable { entry, .. } => Some(entry.address),
             Self::Pending { pending, .. } => {
                 let row = &pending.appended.row;
@@ -511,7 +546,8 @@ impl Newest {
 
     fn is_twin(&self) -> bool {
         match self {
-            Self::Absent { twin } => *twin,
+            Self::Absent { twin, .. } => *twin,
+            Self::Truncating(_) => false,
             Self::Durable { twin, .. } => *twin,
             Self::Pending { pending, .. } => pending.appended.row.flags.contains(RecordFlags::TWIN),
         }
@@ -521,7 +557,7 @@ impl Newest {
     fn is_acknowledged(&self) -> bool {
         match self {
             Self::Pending { pending, .. } => pending.appended.is_acknowledged,
-            Self::Absent { .. } | Self::Durable { .. } => false,
+            Self::Absent { .. } | Self::Durable { .. } | Self::Truncating(_) => false,
         }
     }
 
@@ -532,14 +568,14 @@ impl Newest {
                 let appended = &pending.appended;
                 appended.is_acknowledged || appended.is_above_acknowledged
             }
-            Self::Absent { .. } | Self::Durable { .. } => false,
+            Self::Absent { .. } | Self::Durable { .. } | Self::Truncating(_) => false,
         }
     }
 
     /// The batch that this version is in, if it is not durable yet.
     fn outcome(&self) -> Option<Rc<Outcome>> {
         match self {
-            Self::Absent { .. } | Self::Durable { .. } => None,
+            Self::Absent { .. } | Self::Durable { .. } | Self::Truncating(_) => None,
             Self::Pending { pending, .. } => Some(Rc::clone(&pending.outcome)),
         }
     }

@@ -27,7 +27,7 @@ const VERSION_OFFSET: usize = 28;
 const DIGEST_OFFSET: usize = 36;
 const BODY_BYTES: usize = RECORD_HEADER_BYTES - CONTENT_CHECKSUM_OFFSET;
 
-/// What a record is, beside its bins. Bits 3 to 7 are for moves, compression and encryption: zero
+/// What a record is, beside its bins. Bits 4 to 7 are for moves, compression and encryption: zero
 /// now, and a record that has one set is refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct RecordFlags(u8);
@@ -39,9 +39,11 @@ impl RecordFlags {
     pub const TOMBSTONE: Self = Self(1);
     /// Another key with the same index tag was there when this was written: replay compares digests.
     pub const TWIN: Self = Self(2);
-    /// Written by the store for itself: the definition of a set.
+    /// Written by the store for itself: the definition of a set, or a truncation.
     pub const META: Self = Self(4);
-    const KNOWN: u8 = 7;
+    /// Only with `META`: all older records of the set are deleted; of set 0, all of the shard.
+    pub const TRUNCATION: Self = Self(8);
+    const KNOWN: u8 = 15;
 
     /// From the stored bits; `None` if one is unknown.
     #[must_use]

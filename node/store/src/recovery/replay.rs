@@ -322,10 +322,16 @@ impl Replayer<'_> {
             .borrow_mut()
             .segments
             .note_version(number, row.version);
+        if row.flags.contains(RecordFlags::TRUNCATION) {
+            let mut state = self.core.state.borrow_mut();
+            state.apply_truncation(row, (address, length));
+            return;
+        }
         if row.flags.contains(RecordFlags::META) {
             self.define_set(row, &entry).await;
             return;
         }
+        self.make_room();
         let previous = self.previous_of(row).await;
         if row.flags.contains(RecordFlags::TOMBSTONE) {
             self.bury(number, row, previous);
@@ -349,6 +355,17 @@ impl Replayer<'_> {
         }
     }
 
+    /// Takes truncated records out of an index that is more than half full: it may never have held them together
+    /// with what came after. A smaller one is left to the sweep in the background.
+    fn make_room(&self) {
+        let mut state = self.core.state.borrow_mut();
+        if state.truncations.is_unswept()
+            && state.index.memory_bytes() > state.index_memory_bytes / 2
+        {
+            state.sweep_at_once();
+        }
+    }
+
     fn bury(&self, number: SegmentNumber, row: &RecordRow, previous: Option<RecordAddress>) {
         let mut state = self.core.state.borrow_mut();
         state.segments.note_tombstone(number, row.version);
@@ -361,14 +378,22 @@ impl Replayer<'_> {
     /// The entry of the same key, if the index has it. One candidate is taken at its tag's word,
     /// unless the record says that it has a twin; of several, their digests decide.
     async fn previous_of(&mut self, row: &RecordRow) -> Option<RecordAddress> {
-        let candidates: Vec<Entry> = self.core.state.borrow().index.lookup(&row.digest).collect();
-        let [only] = candidates.as_slice() else {
-            return self.read_previous(row, &candidates).await;
-        };
-        if row.flags.contains(RecordFlags::TWIN) {
-            return self.read_previous(row, &candidates).await;
+        let (candidates, truncated) = self.candidates_of(row);
+        let is_twin = row.flags.contains(RecordFlags::TWIN);
+        match (candidates.as_slice(), truncated.as_slice()) {
+            ([only], _) if !is_twin => Some(only.address),
+            // In the place of a truncated record there is one entry instead of two.
+            ([], [only]) => Some(only.address),
+            _ => self.read_previous(row, &candidates).await,
         }
-        Some(only.address)
+    }
+
+    /// The entries with the row's tag: those that may be its key's, and those of truncated records, which the
+    /// writer did not compare either.
+    fn candidates_of(&self, row: &RecordRow) -> (Vec<Entry>, Vec<Entry>) {
+        let state = self.core.state.borrow();
+        let candidates = state.index.lookup(&row.digest);
+        candidates.partition(|entry| !state.truncations.has_deleted(&state.segments, entry))
     }
 
     /// Of several candidates, the one whose record has the row's digest. A candidate that cannot be

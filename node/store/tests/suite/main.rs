@@ -30,5 +30,6 @@ mod sizes;
 mod space;
 mod summaries;
 mod tombstones;
+mod truncation;
 mod twins;
 mod volumes;

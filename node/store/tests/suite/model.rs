@@ -1,15 +1,16 @@
 //! Random operations of several clients against plain maps, over many lives that end in closes, kills and
-//! power cuts, on volumes small enough that the log goes round.
+//! power cuts, on volumes small enough that the log goes round. In some runs each client has a set of its own,
+//! which it truncates now and then.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use corelith_index::{PartitionId, ScanPosition};
-use corelith_io::{Durability, SeededRandom};
-use corelith_store::{Shard, WriteError};
+use corelith_index::{Digest, ExpirySeconds, PartitionId, ScanPosition, SetId};
+use corelith_io::{Durability, SeededRandom, SimulatedMachine};
+use corelith_store::{Change, Needs, Shard, Truncate, TruncateError, WriteError, Written};
 
-use crate::harness::{Rig, Shape, content, create, delete, digest, put};
+use crate::harness::{NotMet, Rig, Shape, content, delete, digest};
 
 const CLIENTS: u64 = 4;
 const KEYS_OF_CLIENT: u64 = 4;
@@ -21,6 +22,9 @@ type Content = Option<Vec<u8>>;
 struct Known {
     held: BTreeMap<u64, Vec<u8>>,
     attempt: Option<(u64, Content)>,
+    /// A truncation is on its way.
+    truncating: bool,
+    truncations: u64,
     writes: u64,
     refused: u64,
 }
@@ -34,10 +38,38 @@ impl Known {
     }
 }
 
+impl Known {
+    fn truncated(&mut self, result: Result<(), WriteError<TruncateError>>) {
+        self.truncating = false;
+        match result {
+            Ok(()) => {
+                self.truncations += 1;
+                self.held.clear();
+            }
+            Err(WriteError::OutOfSpace) => self.refused += 1,
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
 type Shared = Rc<RefCell<Known>>;
 
-async fn client(shard: Shard, number: u64, known: Shared, mut random: SeededRandom) {
+async fn client(
+    (shard, machine): (Shard, SimulatedMachine),
+    (number, set): (u64, SetId),
+    known: Shared,
+    mut random: SeededRandom,
+) {
+    let name = set_name(number);
     loop {
+        if set != SetId::NONE && random.below(20) == 0 {
+            known.borrow_mut().truncating = true;
+            let result = shard.truncate(Truncate::Set(&name)).await;
+            known.borrow_mut().truncated(result);
+            // Where nothing is there and nothing has room, all else is answered at once.
+            machine.sleep_ns(10_000).await;
+            continue;
+        }
         let key = number * KEYS_OF_CLIENT + random.below(KEYS_OF_CLIENT);
         let held = known.borrow().held.get(&key).cloned();
         let length_max = if random.below(10) == 0 { 30_000 } else { 2_000 };
@@ -56,8 +88,7 @@ async fn client(shard: Shard, number: u64, known: Shared, mut random: SeededRand
         }
         known.borrow_mut().attempt = Some((key, wanted.clone()));
         let result = match choice {
-            0..=4 => put(&shard, digest(key), &bytes).await,
-            5..=6 => create(&shard, digest(key), &bytes).await,
+            0..=6 => write_in(&shard, (digest(key), set), &bytes, choice >= 5).await,
             _ => delete(&shard, digest(key)).await,
         };
         let mut known = known.borrow_mut();
@@ -75,12 +106,45 @@ async fn client(shard: Shard, number: u64, known: Shared, mut random: SeededRand
     }
 }
 
+fn set_name(number: u64) -> String {
+    format!("client {number}")
+}
+
+/// A put, or one that must not find a record, into a set.
+async fn write_in(
+    shard: &Shard,
+    (digest, set): (Digest, SetId),
+    content: &[u8],
+    creates: bool,
+) -> Result<Written, WriteError<NotMet>> {
+    let expiry = ExpirySeconds::NEVER;
+    shard
+        .write(
+            &digest,
+            Needs::Metadata,
+            content,
+            |current, _| match current {
+                Some(_) if creates => Err(NotMet),
+                _ => Ok(Change::PutInput { expiry, set }),
+            },
+        )
+        .await
+}
+
 /// Checks every key after a restart, and takes what was on its way as it turned out.
 fn check(rig: &mut Rig, shard: &Shard, clients: &[Shared], what: &str) {
     let mut expected = BTreeMap::new();
     for (number, known) in (0..).zip(clients) {
         let mut known = known.borrow_mut();
         let attempt = known.attempt.take();
+        // A truncation that was on its way has deleted all keys of the client, or none.
+        let first = known.held.keys().next().copied();
+        if std::mem::take(&mut known.truncating)
+            && let Some(key) = first
+            && rig.get(shard, key).unwrap().is_none()
+        {
+            known.held.clear();
+        }
         for key in number * KEYS_OF_CLIENT..(number + 1) * KEYS_OF_CLIENT {
             let found = rig.get(shard, key).unwrap();
             let held = known.held.get(&key).cloned();
@@ -119,10 +183,12 @@ fn check(rig: &mut Rig, shard: &Shard, clients: &[Shared], what: &str) {
     }
     assert_eq!(scanned, expected, "{what}: the scan");
     let records = u64::try_from(expected.len()).unwrap();
+    // Truncated records count until they have been swept out.
+    rig.run_until_idle();
     assert_eq!(shard.statistics().records, records, "{what}");
 }
 
-fn run(seed: u64, shape: Shape, lives: u64) -> (u64, u64) {
+fn run(seed: u64, (shape, has_sets): (Shape, bool), lives: u64) -> [u64; 3] {
     let mut random = SeededRandom::new(seed, 1 << 40);
     let mut rig = Rig::new(seed, shape);
     let clients: Vec<Shared> = (0..CLIENTS).map(|_| Shared::default()).collect();
@@ -132,7 +198,14 @@ fn run(seed: u64, shape: Shape, lives: u64) -> (u64, u64) {
         check(&mut rig, &shard, &clients, &what);
         for (number, known) in (0..).zip(&clients) {
             let stream = SeededRandom::new(seed, (1 << 41) + life * CLIENTS + number);
-            rig.spawn(client(shard.clone(), number, Rc::clone(known), stream));
+            let known = Rc::clone(known);
+            let set = match has_sets {
+                false => SetId::NONE,
+                // New in the first life only, in which there is room.
+                true => rig.run(shard.set_id(&set_name(number))).unwrap(),
+            };
+            let place = (shard.clone(), rig.machine.clone());
+            rig.spawn(client(place, (number, set), known, stream));
         }
         for _ in 0..random.below(1200) {
             rig.settle();
@@ -149,13 +222,17 @@ fn run(seed: u64, shape: Shape, lives: u64) -> (u64, u64) {
     let shard = rig.open_sound();
     check(&mut rig, &shard, &clients, "at the end");
     let sum = |of: fn(&Known) -> u64| clients.iter().map(|known| of(&known.borrow())).sum();
-    (sum(|known| known.writes), sum(|known| known.refused))
+    [
+        sum(|known| known.writes),
+        sum(|known| known.refused),
+        sum(|known| known.truncations),
+    ]
 }
 
 fn run_seeds(seeds: std::ops::Range<u64>, shape: &Shape) {
     let (mut writes, mut refused) = (0, 0);
     for seed in seeds {
-        let (written, out_of_space) = run(seed, shape.clone(), 8);
+        let [written, out_of_space, _] = run(seed, (shape.clone(), false), 8);
         writes += written;
         refused += out_of_space;
     }
@@ -213,5 +290,24 @@ fn write_through() {
             durability,
             ..Shape::default()
         },
+    );
+}
+
+#[test]
+fn truncated_sets() {
+    let (mut writes, mut truncations) = (0, 0);
+    for seed in 400..410 {
+        let shape = Shape {
+            segments: 40,
+            durability: [Durability::Flush, Durability::Fua][usize::from(seed % 2 == 0)],
+            ..Shape::default()
+        };
+        let [written, _, truncated] = run(seed, (shape, true), 8);
+        writes += written;
+        truncations += truncated;
+    }
+    assert!(
+        truncations > 80 && writes > 800,
+        "{writes} writes, {truncations} truncations"
     );
 }

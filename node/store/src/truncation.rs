@@ -1,0 +1,451 @@
+//! Truncation: all records of a set, or of the whole shard, are deleted by one record of the store's own.
+//!
+//! Whether an entry of the index belongs to a truncated record follows from its place alone: records stand
+//! in the log in the order in which they were accepted, so those that stand before the truncation are gone
+//! and those behind it live. Nothing is read for that. A sweep in the background takes the entries out of
+//! the index; once it has, nothing is left to compare, and the truncation is kept as a tombstone is.
+//!
+//! Invariants: readers see a truncation when it is durable; a write of a key that one on its way is about
+//! to delete waits for it; one truncation of a shard is on its way at a time.
+
+use std::rc::Rc;
+
+use corelith_index::{
+    Digest, Entry, ExpirySeconds, Generation, PartitionId, RecordAddress, RecordLength,
+    ScanPosition, Scanned, SetId, Shard as IndexShard,
+};
+use hashbrown::HashMap;
+
+use crate::batch::Appended;
+use crate::commit::Commit;
+use crate::committer::{Event, Work};
+use crate::format::record_header::RecordFlags;
+use crate::format::summary::RecordRow;
+use crate::limits::{SWEEP_ENTRIES_MAX, SWEEP_SCAN_ENTRIES, SWEEP_SCANS_MAX};
+use crate::log::NewRecord;
+use crate::outcome::{BatchEnd, Outcome};
+use crate::place::RecordPlace;
+use crate::seal::yield_once;
+use crate::segments::SegmentTable;
+use crate::state::{ShardCore, State, TagKey, length_of};
+use crate::writer::Append;
+use crate::{Lsn, Version, WriteError};
+
+/// Which records a truncation deletes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Truncate<'a> {
+    /// Those of the set with this name.
+    Set(&'a str),
+    /// All of the shard, with a set or without.
+    All,
+}
+
+/// Why a set is not truncated.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum TruncateError {
+    /// The definition of a set cannot be read: its records may be this set's, and nobody can tell.
+    #[error(
+        "the name of set {number} cannot be read back, so its records may belong to any set: truncate all"
+    )]
+    NameLost {
+        /// The set's number in this shard.
+        number: u16,
+    },
+}
+
+/// A place in the log, comparable between segments.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct LogPosition {
+    first_lsn: Lsn,
+    offset_bytes: u64,
+}
+
+/// The newest durable truncation of a set, or of all.
+#[derive(Clone, Copy, Debug)]
+struct Cutoff {
+    /// Where it stands in the log: every record of the set before is gone.
+    position: LogPosition,
+    /// Counts truncations since the start, so that a sweep knows which came after it had begun.
+    number: u64,
+    address: RecordAddress,
+    length: RecordLength,
+    version: Version,
+    /// The index has no entry any more of what it deleted: it is a tombstone. Else it is live.
+    is_swept: bool,
+}
+
+/// A truncation on its way.
+struct PendingTruncation {
+    set: SetId,
+    version: Version,
+    outcome: Rc<Outcome>,
+}
+
+/// The truncations of one shard.
+#[derive(Default)]
+pub(crate) struct Truncations {
+    /// The newest of each set, that of all under [`SetId::NONE`], but for those that a newer one of all
+    /// covers.
+    cutoffs: HashMap<SetId, Cutoff>,
+    /// Of those, how many are not swept.
+    unswept_count: u64,
+    pending: Option<PendingTruncation>,
+    /// Counts truncations that were appended.
+    epoch: u64,
+    /// Truncations that became durable, or were found, since the start.
+    count: u64,
+    is_sweeping: bool,
+}
+
+impl Truncations {
+    /// A writer that finds another number than when it looked has decided on what is about to be deleted.
+    pub(crate) const fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Truncations of which the index may still hold entries.
+    pub(crate) const fn unswept_count(&self) -> u64 {
+        self.unswept_count
+    }
+
+    /// True if a truncation has become durable, or was found, since the start.
+    pub(crate) const fn has_been_used(&self) -> bool {
+        self.count > 0
+    }
+
+    /// True while the index may hold entries of truncated records: memory and space are about to become free.
+    pub(crate) const fn is_unswept(&self) -> bool {
+        self.unswept_count > 0
+    }
+
+    /// True if a durable truncation has deleted the record of `entry`.
+    #[inline]
+    pub(crate) fn has_deleted(&self, segments: &SegmentTable, entry: &Entry) -> bool {
+        self.is_unswept() && self.covers(segments, entry)
+    }
+
+    fn covers(&self, segments: &SegmentTable, entry: &Entry) -> bool {
+        let Some(position) = position_of(segments, entry.address) else {
+            return false;
+        };
+        let is_before = |set| {
+            let cutoff = self.cutoffs.get(&set);
+            cutoff.is_some_and(|cutoff| !cutoff.is_swept && position < cutoff.position)
+        };
+        is_before(SetId::NONE) || is_before(entry.set)
+    }
+
+    /// What a write waits for whose key has a durable record of `set`, if a truncation on its way is about to
+    /// delete that. Else the write could survive a crash without the truncation that it rests on, which would
+    /// then have deleted one record alone.
+    pub(crate) fn pending_of(&self, set: SetId) -> Option<Rc<Outcome>> {
+        let pending = self.pending.as_ref()?;
+        let concerns = pending.set == SetId::NONE || pending.set == set;
+        concerns.then(|| Rc::clone(&pending.outcome))
+    }
+
+    /// The same for a version that is on its way itself.
+    pub(crate) fn pending_after(&self, set: SetId, version: Version) -> Option<Rc<Outcome>> {
+        let pending = self.pending.as_ref()?;
+        (version < pending.version).then(|| self.pending_of(set))?
+    }
+
+    /// The end of the truncation that is on its way.
+    fn pending_outcome(&self) -> Option<Rc<Outcome>> {
+        let pending = self.pending.as_ref()?;
+        Some(Rc::clone(&pending.outcome))
+    }
+
+    /// The truncation that was on its way is durable, or has failed.
+    pub(crate) fn forget_pending(&mut self) {
+        self.pending = None;
+    }
+}
+
+impl State {
+    /// A truncation is durable.
+    pub(crate) fn truncate(&mut self, appended: &Appended) {
+        let place = (appended.address, length_of(appended));
+        self.apply_truncation(&appended.row, place);
+    }
+
+    /// A truncation is durable, or replay has found it in its place in the log.
+    pub(crate) fn apply_truncation(
+        &mut self,
+        row: &RecordRow,
+        (address, length): (RecordAddress, RecordLength),
+    ) {
+        let Some(position) = position_of(&self.segments, address) else {
+            return;
+        };
+        // As long as entries of its records are in the index they count as live where they stand, and pin
+        // nothing: it must itself be live for as long.
+        self.segments.note_live(address, length);
+        let truncations = &mut self.truncations;
+        truncations.count += 1;
+        truncations.unswept_count += 1;
+        let cutoff = Cutoff {
+            position,
+            number: truncations.count,
+            address,
+            length,
+            version: row.version,
+            is_swept: false,
+        };
+        let covered: Vec<Cutoff> = if row.set == SetId::NONE {
+            truncations.cutoffs.drain().map(|(_, old)| old).collect()
+        } else {
+            truncations.cutoffs.remove(&row.set).into_iter().collect()
+        };
+        truncations.cutoffs.insert(row.set, cutoff);
+        for old in covered {
+            self.let_go(&old);
+        }
+        if row.set == SetId::NONE {
+            self.segments.cover_tombstones();
+        }
+    }
+
+    /// A newer truncation deletes all that `old` does.
+    fn let_go(&mut self, old: &Cutoff) {
+        if !old.is_swept {
+            self.truncations.unswept_count -= 1;
+            self.segments.note_swept(old.address, old.length);
+            return;
+        }
+        // A tombstone goes with its segment when it is not needed, and that may have been used again.
+        let place = RecordPlace::unpack(old.address, self.segments.segment_bytes());
+        let is_there = position_of(&self.segments, old.address) == Some(old.position);
+        if let Some(place) = place.filter(|_| is_there) {
+            self.segments.note_covered(place.segment);
+        }
+    }
+
+    /// Looks at the next entries of the index and takes those out whose records are deleted. Returns where to
+    /// go on, and how many it has taken out.
+    fn sweep_step(&mut self, mut at: SweepPosition) -> (Option<SweepPosition>, u64) {
+        let mut removed = 0;
+        let mut looked_at = 0;
+        let mut found = Vec::new();
+        for _ in 0..SWEEP_SCANS_MAX {
+            found.clear();
+            let next = self
+                .index
+                .scan(at.partition, at.from, SWEEP_SCAN_ENTRIES, &mut found);
+            looked_at += found.len();
+            for scanned in &found {
+                removed += u64::from(self.sweep_entry(at.partition, scanned));
+            }
+            let following = match next {
+                Some(from) => Some(SweepPosition { from, ..at }),
+                None => SweepPosition::behind(at.partition, self.index.shard()),
+            };
+            let Some(following) = following else {
+                return (None, removed);
+            };
+            at = following;
+            if looked_at >= SWEEP_ENTRIES_MAX {
+                break;
+            }
+        }
+        (Some(at), removed)
+    }
+
+    fn sweep_entry(&mut self, partition: PartitionId, scanned: &Scanned) -> bool {
+        let entry = &scanned.entry;
+        if !self.truncations.covers(&self.segments, entry) {
+            return false;
+        }
+        let old = entry.address;
+        let removed = self.index.remove_at(partition, scanned.position, old);
+        if let Some(entry) = removed {
+            self.segments.note_dead(old, entry.length);
+        }
+        removed.is_some()
+    }
+
+    /// A whole sweep at once, where nothing else is to run meanwhile.
+    pub(crate) fn sweep_at_once(&mut self) {
+        let up_to = self.truncations.count;
+        let mut at = SweepPosition::first(self.index.shard());
+        while let Some(position) = at {
+            (at, _) = self.sweep_step(position);
+        }
+        self.end_sweep(up_to);
+    }
+
+    /// The index has been seen whole since the truncation with the number `up_to` became durable: up to that
+    /// one they are tombstones from here on.
+    fn end_sweep(&mut self, up_to: u64) {
+        let Self {
+            truncations,
+            segments,
+            ..
+        } = self;
+        let cutoffs = truncations.cutoffs.values_mut();
+        for cutoff in cutoffs.filter(|cutoff| !cutoff.is_swept && cutoff.number <= up_to) {
+            cutoff.is_swept = true;
+            truncations.unswept_count -= 1;
+            segments.note_swept(cutoff.address, cutoff.length);
+            if let Some(place) = RecordPlace::unpack(cutoff.address, segments.segment_bytes()) {
+                segments.note_tombstone(place.segment, cutoff.version);
+            }
+        }
+    }
+}
+
+/// Where a sweep goes on.
+#[derive(Clone, Copy)]
+struct SweepPosition {
+    partition: PartitionId,
+    from: ScanPosition,
+}
+
+impl SweepPosition {
+    fn first(shard: IndexShard) -> Option<Self> {
+        shard.partitions().next().map(Self::at_start)
+    }
+
+    fn behind(partition: PartitionId, shard: IndexShard) -> Option<Self> {
+        let next = PartitionId::new(partition.get().saturating_add(shard.count()));
+        next.ok().map(Self::at_start)
+    }
+
+    const fn at_start(partition: PartitionId) -> Self {
+        Self {
+            partition,
+            from: ScanPosition::START,
+        }
+    }
+}
+
+impl ShardCore {
+    /// Deletes the records of `target` that were accepted before. Answers when that is durable.
+    pub(crate) async fn truncate(
+        &self,
+        target: Truncate<'_>,
+    ) -> Result<(), WriteError<TruncateError>> {
+        let set = match target {
+            Truncate::All => SetId::NONE,
+            // A name without a number has no record: a number is given out before the first of them.
+            Truncate::Set(name) => match self.state.borrow().sets.number_of_all(name) {
+                Ok(Some(set)) => set,
+                Ok(None) => return self.check_open(),
+                Err(reason) => return Err(WriteError::Rejected(reason)),
+            },
+        };
+        let turn_key = TagKey::of(&truncation_digest(self.number));
+        let turn = self
+            .turns
+            .take(turn_key)
+            .await
+            .map_err(|_| WriteError::KeyBusy)?;
+        let outcome = self.append_truncation(set).await?;
+        let end = self.end_of(outcome).await;
+        drop(turn);
+        match end {
+            BatchEnd::Durable => Ok(()),
+            BatchEnd::InDoubt => Err(WriteError::InDoubt),
+            BatchEnd::NotWritten => Err(WriteError::NotWritten),
+        }
+    }
+
+    /// Appends a truncation, with the turn for truncations held.
+    async fn append_truncation(
+        &self,
+        set: SetId,
+    ) -> Result<Rc<Outcome>, WriteError<TruncateError>> {
+        loop {
+            self.check_open()?;
+            let room = self.room.wait();
+            let pending = self.state.borrow().truncations.pending_outcome();
+            if let Some(outcome) = pending {
+                // Whoever asked for it has gone away before it was durable.
+                self.end_of(outcome).await;
+                continue;
+            }
+            let record = NewRecord {
+                digest: truncation_digest(self.number),
+                flags: RecordFlags::META.with(RecordFlags::TRUNCATION),
+                generation: Generation::FIRST,
+                set,
+                expiry: ExpirySeconds::NEVER,
+                updated_ms: self.clock.now_ms(),
+                content: &[],
+                previous: None,
+                commit: Commit::Durable,
+                is_above_acknowledged: false,
+            };
+            match self.try_append(&record)? {
+                Append::Done(appended, outcome) => {
+                    let truncations = &mut self.state.borrow_mut().truncations;
+                    truncations.epoch += 1;
+                    truncations.pending = Some(PendingTruncation {
+                        set,
+                        version: appended.row.version,
+                        outcome: Rc::clone(&outcome),
+                    });
+                    return Ok(outcome);
+                }
+                Append::Wait => room.await,
+            }
+        }
+    }
+}
+
+/// Starts the sweep that durable truncations have left to be done.
+pub(crate) fn start_sweep(core: &Rc<ShardCore>, work: &mut Work) {
+    let truncations = &mut core.state.borrow_mut().truncations;
+    if !truncations.is_unswept() || truncations.is_sweeping {
+        return;
+    }
+    truncations.is_sweeping = true;
+    let task = Rc::clone(core);
+    work.push(Box::pin(async move {
+        sweep(&task).await;
+        task.state.borrow_mut().truncations.is_sweeping = false;
+        Event::Swept
+    }));
+}
+
+/// Takes the entries of truncated records out of the index, a few at a time. Gives up when the shard closes:
+/// the next start finds the truncations again.
+async fn sweep(core: &ShardCore) {
+    let (up_to, mut at) = {
+        let state = core.state.borrow();
+        let first = SweepPosition::first(state.index.shard());
+        (state.truncations.count, first)
+    };
+    while let Some(position) = at {
+        if core.closing.get() {
+            return;
+        }
+        let (next, removed) = core.state.borrow_mut().sweep_step(position);
+        at = next;
+        if removed > 0 {
+            // A segment may hold nothing any more.
+            core.work.notify_all();
+        }
+        yield_once().await;
+    }
+    core.state.borrow_mut().end_sweep(up_to);
+}
+
+fn position_of(segments: &SegmentTable, address: RecordAddress) -> Option<LogPosition> {
+    let place = RecordPlace::unpack(address, segments.segment_bytes())?;
+    Some(LogPosition {
+        first_lsn: segments.get(place.segment)?.first_lsn,
+        offset_bytes: place.offset_bytes,
+    })
+}
+
+/// The digest that the truncations of `shard` carry. Its partition is the first of the shard; the rest is
+/// text, which no RIPEMD-160 of a key will be.
+fn truncation_digest(shard: u16) -> Digest {
+    let mut bytes = *b"..truncated records!";
+    let [low, high] = shard.to_le_bytes();
+    if let Some(target) = bytes.first_chunk_mut() {
+        *target = [low, high];
+    }
+    Digest::from_bytes(bytes)
+}
