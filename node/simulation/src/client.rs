@@ -8,7 +8,7 @@ use std::rc::Rc;
 use corelith_io::{SeededRandom, SimulatedMachine};
 
 use crate::harm::Harm;
-use crate::oracle::{Oracle, Violation};
+use crate::oracle::{Oracle, Ticket, Violation};
 use crate::subject::{Answer, Key, Operation, Subject, ValueId};
 
 /// What the clients of a run share.
@@ -83,6 +83,58 @@ impl Desk {
         }
     }
 
+    /// Truncates what `key` belongs to, its set or all of its log, unless the oracle cannot follow that just
+    /// now. For the oracle it is one operation on each of the keys. False after a violation, of whomever.
+    pub async fn truncate<S: Subject>(
+        &self,
+        subject: &S,
+        keys: &[Key],
+        (key, of_set): (Key, bool),
+    ) -> bool {
+        if self.violation.borrow().is_some() {
+            return false;
+        }
+        let log = subject.log_of(key);
+        let set = key.set().filter(|_| of_set);
+        let concerned: Vec<Key> = keys
+            .iter()
+            .copied()
+            .filter(|other| {
+                subject.log_of(*other) == log && set.is_none_or(|set| other.set() == Some(set))
+            })
+            .collect();
+        let Some(tickets) = self.begin_truncation(&concerned) else {
+            return true;
+        };
+        self.machine
+            .note(|| format!("truncate log {log}, set {set:?}: {tickets:?}"));
+        let answer = subject.truncate(log, set).await;
+        self.machine
+            .note(|| format!("truncate log {log}, set {set:?}: {tickets:?}: {answer}"));
+        let mut oracle = self.oracle.borrow_mut();
+        oracle.note_harm(self.harm.batches(&self.machine));
+        for (key, ticket) in tickets {
+            if let Err(violation) = oracle.end(key, ticket, answer.clone()) {
+                self.violation.borrow_mut().get_or_insert(violation);
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Tells the oracle of a truncation of these keys; `None` if it cannot follow that just now.
+    fn begin_truncation(&self, keys: &[Key]) -> Option<Vec<(Key, Ticket)>> {
+        let mut oracle = self.oracle.borrow_mut();
+        let can_follow = |key: &Key| oracle.may_write(*key) && !oracle.is_untold(*key);
+        if !keys.iter().all(can_follow) {
+            return None;
+        }
+        let tickets = keys
+            .iter()
+            .map(|key| (*key, oracle.begin(*key, Operation::Truncate)));
+        Some(tickets.collect())
+    }
+
     /// Whether the drives have harmed data silently.
     pub fn is_harmed(&self) -> bool {
         self.silent_faults() > 0
@@ -118,6 +170,13 @@ pub async fn run_client<S: Subject>(
         let Some(key) = pick(&keys, &mut random) else {
             return;
         };
+        if key.is_truncated() && random.below(24) == 0 {
+            let of_set = random.below(3) > 0;
+            if !desk.truncate(&subject, &keys, (key, of_set)).await {
+                return;
+            }
+            continue;
+        }
         if desk.oracle.borrow().is_untold(key) {
             continue;
         }

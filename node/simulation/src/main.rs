@@ -26,6 +26,9 @@ struct Arguments {
     /// Which faults: honest, errors, media, or forgetful (which must fail).
     #[arg(long, default_value = "honest")]
     profile: Profile,
+    /// Keys belong to sets, and clients truncate them.
+    #[arg(long, conflicts_with = "replay")]
+    truncate: bool,
     /// Run the seeds of a list such as seeds.txt.
     #[arg(long, value_name = "FILE")]
     replay: Option<PathBuf>,
@@ -58,6 +61,7 @@ fn simulate(arguments: &Arguments) -> Result<Report, String> {
         seeds,
         cuts,
         profile,
+        truncate,
         replay,
     } = arguments;
     let mut total = Report::default();
@@ -76,7 +80,12 @@ fn simulate(arguments: &Arguments) -> Result<Report, String> {
         (None, None) => 0..100,
     };
     for seed in range {
-        total.add(&simulate_one(&Scenario::new(seed, *profile, *cuts))?);
+        let scenario = Scenario::new(seed, *profile, *cuts);
+        total.add(&simulate_one(&if *truncate {
+            scenario.with_truncation()
+        } else {
+            scenario
+        })?);
     }
     Ok(total)
 }

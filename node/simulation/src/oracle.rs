@@ -48,6 +48,8 @@ pub struct Totals {
     pub reads: u64,
     /// Writes acknowledged.
     pub writes: u64,
+    /// Keys truncated, counted once each time.
+    pub truncated: u64,
     /// Conditional writes refused.
     pub refused: u64,
     /// Writes answered with a definite error.
@@ -139,6 +141,7 @@ impl Totals {
     pub fn add(&mut self, other: &Self) {
         self.reads += other.reads;
         self.writes += other.writes;
+        self.truncated += other.truncated;
         self.refused += other.refused;
         self.not_done += other.not_done;
         self.in_doubt += other.in_doubt;
@@ -354,6 +357,7 @@ impl Oracle {
             Answer::InDoubt => totals.in_doubt += 1,
             Answer::Unreadable(_) | Answer::Mangled(_) => totals.unreadable += 1,
             Answer::Written(_) | Answer::Deleted(_) => totals.writes += 1,
+            Answer::Truncated => totals.truncated += 1,
         }
         let record = self.keys.entry(key).or_default();
         match answer {
@@ -369,7 +373,8 @@ impl Oracle {
                 value,
                 generation: *generation,
             }),
-            (Operation::Delete, Answer::Deleted(true)) => None,
+            (Operation::Delete, Answer::Deleted(true))
+            | (Operation::Truncate, Answer::Truncated) => None,
             (Operation::Get, Answer::Found(state)) => {
                 let seen = |acknowledged: &Acknowledged| acknowledged.state == *state;
                 let position = record.acknowledged.iter().rposition(seen);
@@ -428,14 +433,21 @@ impl Oracle {
         let behind = record.acknowledged.get(kept..).unwrap_or_default();
         let lost: Vec<_> = behind.iter().filter(is_later).collect();
         let (harmed, log) = (self.tolerance.batches_harmed, record.log);
-        let excused = |lost: &&Acknowledged| {
-            let vouchers = self.vouchers.get(&(lost.life, log));
-            let count = vouchers.and_then(|vouchers| vouchers.get(lost.number));
-            // One of the batches is the lost write's own.
-            count.is_some_and(|count| *count < harmed)
+        let vouched = |change: &Acknowledged| {
+            let vouchers = self.vouchers.get(&(change.life, log));
+            vouchers.and_then(|vouchers| vouchers.get(change.number).copied())
+        };
+        // One of the batches is the lost write's own.
+        let excused = |lost: &&Acknowledged| vouched(lost).is_some_and(|count| count < harmed);
+        // What is lost was never acknowledged: another answer has told that it had happened, a condition not
+        // met for instance. What vouches for it vouches for the last that is kept, too.
+        let last_is_excused = || {
+            let count = found.and_then(&vouched);
+            harmed > 0 && count.is_some_and(|count| count <= harmed)
         };
         // If all of them may have gone before, one did not, since no order explains the answer.
         let is_excused = match lost.as_slice() {
+            [] if behind.is_empty() => last_is_excused(),
             [] => behind.iter().any(|change| excused(&change)),
             lost => lost.iter().all(excused),
         };
@@ -470,6 +482,7 @@ impl Oracle {
             Answer::Seen(_)
             | Answer::Written(_)
             | Answer::Deleted(_)
+            | Answer::Truncated
             | Answer::Refused
             | Answer::NotDone(_)
             | Answer::InDoubt
@@ -490,7 +503,9 @@ impl Oracle {
                 value,
                 generation: *generation,
             }),
-            (Operation::Delete, Answer::Deleted(_)) => None,
+            (Operation::Delete, Answer::Deleted(_)) | (Operation::Truncate, Answer::Truncated) => {
+                None
+            }
             _ => return false,
         };
         record.remember(Event::LoseTrack);

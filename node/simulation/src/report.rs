@@ -62,6 +62,7 @@ impl fmt::Display for Report {
         let Totals {
             reads,
             writes,
+            truncated,
             refused,
             not_done,
             in_doubt,
@@ -83,8 +84,8 @@ impl fmt::Display for Report {
         )?;
         writeln!(
             formatter,
-            "{writes} writes acknowledged, {reads} reads, {refused} refused, {not_done} not done, \
-             {in_doubt} in doubt, {cut_off} cut off, {surfaced} of those surfaced"
+            "{writes} writes acknowledged, {truncated} keys truncated, {reads} reads, {refused} refused, \
+             {not_done} not done, {in_doubt} in doubt, {cut_off} cut off, {surfaced} of those surfaced"
         )?;
         writeln!(
             formatter,

@@ -186,6 +186,20 @@ impl Scenario {
         }
     }
 
+    /// The same, with keys that belong to sets, and clients that truncate them.
+    #[must_use]
+    pub fn with_truncation(mut self) -> Self {
+        for key in self.keys.iter_mut().filter(|key| !key.is_truncated()) {
+            key.0 += Key::SETS_START;
+        }
+        self
+    }
+
+    /// Whether clients truncate.
+    pub fn truncates(&self) -> bool {
+        self.keys.iter().any(|key| key.is_truncated())
+    }
+
     /// Whether the drives keep their word once they are formatted.
     pub fn honesty(&self) -> Honesty {
         match self.profile {
@@ -215,7 +229,8 @@ impl Scenario {
             ..
         } = self;
         let profile = profile.name();
-        format!("corelith-simulation --profile {profile} --seed {seed} --cuts {cuts}")
+        let truncate = if self.truncates() { " --truncate" } else { "" };
+        format!("corelith-simulation --profile {profile} --seed {seed} --cuts {cuts}{truncate}")
     }
 }
 

@@ -1,7 +1,7 @@
 //! The list of seeds that have failed once: `seeds.txt` beside this crate's manifest. Every line is run
 //! again by a test, so that no failure comes back unnoticed.
 //!
-//! A line is `profile seed cuts`, then anything: what it was. Empty lines and those that begin with `#` say
+//! A line is `profile seed cuts`, then anything: what it was. `profile+truncate` is a run with truncations. Empty lines and those that begin with `#` say
 //! nothing.
 
 use crate::scenario::{Profile, Scenario};
@@ -46,10 +46,20 @@ pub fn parse(list: &str) -> Result<Vec<Scenario>, BadLine> {
 
 fn scenario(line: &str) -> Option<Scenario> {
     let mut words = line.split_whitespace();
-    let profile: Profile = words.next()?.parse().ok()?;
+    let name = words.next()?;
+    let (name, truncates) = match name.strip_suffix("+truncate") {
+        Some(name) => (name, true),
+        None => (name, false),
+    };
+    let profile: Profile = name.parse().ok()?;
     let seed = words.next()?.parse().ok()?;
     let cuts = words.next()?.parse().ok()?;
-    Some(Scenario::new(seed, profile, cuts))
+    let scenario = Scenario::new(seed, profile, cuts);
+    Some(if truncates {
+        scenario.with_truncation()
+    } else {
+        scenario
+    })
 }
 
 #[cfg(test)]
@@ -65,6 +75,10 @@ mod tests {
             .map(|run| (run.profile, run.seed, run.cuts))
             .collect();
         assert_eq!(found, [(Profile::Honest, 17, 200), (Profile::Media, 4, 9)]);
+        assert!(!scenarios[0].truncates());
+        let truncating = parse("errors+truncate 5 10 what it was").unwrap();
+        assert_eq!(truncating[0].profile, Profile::Errors);
+        assert!(truncating[0].truncates());
     }
 
     #[test]

@@ -4,7 +4,7 @@ use corelith_index::{Digest, ExpirySeconds, PartitionId, ScanPosition, SetId};
 use corelith_store::limits::INDEX_BYTES_CACHED;
 use corelith_store::volume::{FormatOptions, format_volume, open_volume};
 use corelith_store::{
-    Change, Commit, Current, Needs, ReadError, Record, Shard, ShardOptions, WriteError,
+    Change, Commit, Current, Needs, ReadError, Record, Shard, ShardOptions, Truncate, WriteError,
 };
 
 use crate::subject::{Answer, Key, Operation, Process, Stored, Subject, Trust, ValueId};
@@ -135,6 +135,20 @@ impl Subject for ShardSubject {
                 put(shard, key, value, move |found| found == Some(generation)).await
             }
             Operation::Delete => delete(shard, key).await,
+            Operation::Truncate => Answer::NotDone("a key alone is not truncated".to_owned()),
+        }
+    }
+
+    async fn truncate(&self, log: u64, set: Option<u32>) -> Answer {
+        let mut shards = self.shards.iter();
+        let Some(shard) = shards.find(|shard| u64::from(shard.number()) == log) else {
+            return Answer::NotDone("no shard".to_owned());
+        };
+        let name = set.map(set_name);
+        let target = name.as_deref().map_or(Truncate::All, Truncate::Set);
+        match shard.truncate(target).await {
+            Ok(()) => Answer::Truncated,
+            Err(error) => refused(error, |reason| Answer::NotDone(reason.to_string())),
         }
     }
 
@@ -181,8 +195,11 @@ impl Subject for ShardSubject {
             .iter()
             .map(|shard| shard.statistics().records)
             .sum();
+        let swept = |shard: &Shard| shard.statistics().truncations_unswept == 0;
         match u64::try_from(found.len()) {
             Ok(count) if count == records => Ok(Some(found)),
+            // The index still counts records that are truncated.
+            Ok(count) if count < records && !self.shards.iter().all(swept) => Ok(Some(found)),
             _ => Err(format!(
                 "scans find {} records, the index counts {records}",
                 found.len()
@@ -221,12 +238,20 @@ async fn put(
         Needs::Metadata
     };
     let made = value.0.is_multiple_of(2);
+    let set = match key.set() {
+        None => SetId::NONE,
+        Some(set) => match shard.set_id(&set_name(set)).await {
+            Ok(set) => set,
+            // The put itself has not begun.
+            Err(error) => return Answer::NotDone(error.to_string()),
+        },
+    };
     let decide = |current: Option<Current<'_>>, scratch: &mut Vec<u8>| {
         check_current(key, current.as_ref(), needs)?;
         if !condition(current.map(|current| current.generation.get())) {
             return Err(Reason::ConditionNotMet);
         }
-        let (expiry, set) = (ExpirySeconds::NEVER, SetId::NONE);
+        let expiry = ExpirySeconds::NEVER;
         if made {
             scratch.extend_from_slice(&bytes);
             return Ok(Change::PutMade { expiry, set });
@@ -236,8 +261,12 @@ async fn put(
     let input: &[u8] = if made { &[] } else { &bytes };
     match shard.write(&digest(key), needs, input, decide).await {
         Ok(written) => Answer::Written(written.generation.get()),
-        Err(error) => refused(error),
+        Err(error) => refused(error, Reason::answer),
     }
+}
+
+fn set_name(set: u32) -> String {
+    format!("set {set}")
 }
 
 async fn delete(shard: &Shard, key: Key) -> Answer {
@@ -251,7 +280,7 @@ async fn delete(shard: &Shard, key: Key) -> Answer {
     };
     match shard.write(&digest(key), needs, &[], decide).await {
         Ok(written) => Answer::Deleted(written.existed),
-        Err(error) => refused(error),
+        Err(error) => refused(error, Reason::answer),
     }
 }
 
@@ -266,10 +295,18 @@ fn check_current(key: Key, current: Option<&Current<'_>>, needs: Needs) -> Resul
     }
 }
 
-fn refused(error: WriteError<Reason>) -> Answer {
+impl Reason {
+    fn answer(self) -> Answer {
+        match self {
+            Self::ConditionNotMet => Answer::Refused,
+            Self::Mangled(how) => Answer::Mangled(how),
+        }
+    }
+}
+
+fn refused<E>(error: WriteError<E>, rejected: impl FnOnce(E) -> Answer) -> Answer {
     match error {
-        WriteError::Rejected(Reason::ConditionNotMet) => Answer::Refused,
-        WriteError::Rejected(Reason::Mangled(how)) => Answer::Mangled(how),
+        WriteError::Rejected(reason) => rejected(reason),
         WriteError::InDoubt => Answer::InDoubt,
         WriteError::NotWritten => Answer::NotDone("not written".to_owned()),
         WriteError::Fenced => Answer::NotDone("fenced".to_owned()),
@@ -298,7 +335,8 @@ fn found(key: Key, record: Option<&Record>) -> Answer {
 
 fn all_keys() -> impl Iterator<Item = Key> {
     let twins = Key::TWINS_START..Key::TWINS_START + KEYS_MAX;
-    (0..KEYS_MAX).chain(twins).map(Key)
+    let keys = (0..KEYS_MAX).chain(twins);
+    keys.flat_map(|key| [Key(key), Key(key + Key::SETS_START)])
 }
 
 /// The identity of a key. The first ten bytes of twins agree.
@@ -325,7 +363,7 @@ mod tests {
     #[test]
     fn keys_have_digests_of_their_own_and_twins_share_their_beginning() {
         let digests: std::collections::BTreeSet<_> = all_keys().map(digest).collect();
-        assert_eq!(digests.len(), 128);
+        assert_eq!(digests.len(), 256);
         for key in (Key::TWINS_START..Key::TWINS_START + KEYS_MAX).step_by(2) {
             let (first, second) = (digest(Key(key)), digest(Key(key + 1)));
             assert_eq!(first.as_bytes()[..10], second.as_bytes()[..10]);

@@ -59,6 +59,8 @@ pub enum Operation {
     },
     /// No value any more.
     Delete,
+    /// No value of any key of a log, or of a set in it, any more: see [`Subject::truncate`].
+    Truncate,
 }
 
 /// A record, as a reader sees it.
@@ -81,6 +83,8 @@ pub enum Answer {
     Written(u16),
     /// To a delete: done, durable, and whether there was a record.
     Deleted(bool),
+    /// To a truncation: done and durable.
+    Truncated,
     /// To a conditional put: the condition was not met, nothing was done.
     Refused,
     /// To a write: it failed, nothing was done, nothing ever will be.
@@ -107,6 +111,12 @@ pub trait Subject: Clone + 'static {
     /// Does one operation on one key. A value is encoded by [`crate::value::encode`].
     fn apply(&self, key: Key, operation: Operation) -> impl Future<Output = Answer>;
 
+    /// Truncates the keys of one of its logs: those of a set, or all of them. Only asked for keys of
+    /// [`Key::SETS_START`] and above.
+    fn truncate(&self, _log: u64, _set: Option<u32>) -> impl Future<Output = Answer> {
+        std::future::ready(Answer::NotDone("no truncation".to_owned()))
+    }
+
     /// Which of its logs holds a key. What it makes durable in one log says nothing of another.
     fn log_of(&self, _: Key) -> u64 {
         0
@@ -130,9 +140,23 @@ impl Key {
     /// keep of them.
     pub const TWINS_START: u32 = 1000;
 
+    /// From here on the same begins again with keys that belong to sets, and are truncated.
+    pub const SETS_START: u32 = 2000;
+
     /// Whether it is one of a pair.
     pub fn is_twin(self) -> bool {
-        self.0 >= Self::TWINS_START
+        self.0 % Self::SETS_START >= Self::TWINS_START
+    }
+
+    /// Whether it is truncated now and then.
+    pub fn is_truncated(self) -> bool {
+        self.0 >= Self::SETS_START
+    }
+
+    /// Which set it belongs to; `None` if it does to none. Twins belong to different ones.
+    pub fn set(self) -> Option<u32> {
+        let number = self.0 % 3;
+        (self.is_truncated() && number > 0).then_some(number)
     }
 }
 
@@ -164,6 +188,7 @@ impl fmt::Display for Operation {
             Self::Create(value) => write!(formatter, "create {value}"),
             Self::PutIf { generation, value } => write!(formatter, "put {value} if g{generation}"),
             Self::Delete => write!(formatter, "delete"),
+            Self::Truncate => write!(formatter, "truncate"),
         }
     }
 }
@@ -178,6 +203,7 @@ impl fmt::Display for Answer {
             Self::Written(generation) => write!(formatter, "written as g{generation}"),
             Self::Deleted(true) => write!(formatter, "deleted"),
             Self::Deleted(false) => write!(formatter, "nothing to delete"),
+            Self::Truncated => write!(formatter, "truncated"),
             Self::Refused => write!(formatter, "condition not met"),
             Self::NotDone(reason) => write!(formatter, "not done: {reason}"),
             Self::InDoubt => write!(formatter, "in doubt"),

@@ -66,6 +66,7 @@ pub(super) fn meaning(operation: Operation, state: State) -> (State, Answer) {
         }
         (Operation::Create(_) | Operation::PutIf { .. }, _) => (state, Answer::Refused),
         (Operation::Delete, _) => (None, Answer::Deleted(state.is_some())),
+        (Operation::Truncate, _) => (None, Answer::Truncated),
     }
 }
 
@@ -128,12 +129,19 @@ impl Possibility {
         let idle = take(&mut self.waiting, ticket).unwrap_or_default();
         // Without changing anything, at any moment since it began. Whatever else may have gone first can
         // still go next, so this way stands for those too.
+        let mut ways = Vec::new();
         if idle.contains(answer) {
-            return vec![self];
+            // But for a truncation, which answers the same when it has deleted something.
+            if operation != Operation::Truncate {
+                return vec![self];
+            }
+            ways.push(self.clone());
         }
         // Now, after others that must have gone first.
-        let is_idle = |way: &Self| idle_answer(operation, way.state).as_ref() == Some(answer);
-        let mut ways = Vec::new();
+        let is_idle = |way: &Self| {
+            operation != Operation::Truncate
+                && idle_answer(operation, way.state).as_ref() == Some(answer)
+        };
         for mut way in self.explore(open, is_idle, |_| {}) {
             let (state, due) = meaning(operation, way.state);
             if due == *answer {

@@ -64,6 +64,21 @@ impl Tale {
 }
 
 #[test]
+fn a_truncation_goes_before_or_after_what_was_under_way_with_it() {
+    let mut tale = Tale::default();
+    let (written, truncation) = (tale.begin(put(1)), tale.begin(Operation::Truncate));
+    assert!(tale.end(written, Answer::Written(1)));
+    assert!(tale.end(truncation, Answer::Truncated));
+    assert!(tale.may_read(NOTHING) && tale.may_read(stored(1, 1)));
+    // Of what had been acknowledged before, nothing is left.
+    assert!(tale.tell(Operation::Truncate, Answer::Truncated));
+    assert!(tale.may_read(NOTHING) && !tale.may_read(stored(1, 1)));
+    assert!(tale.tell(put(2), Answer::Written(1)));
+    tale.oracle.restart();
+    assert!(tale.may_read(stored(2, 1)) && !tale.may_read(NOTHING));
+}
+
+#[test]
 fn without_concurrency_it_is_a_plain_map() {
     let mut tale = Tale::default();
     assert!(tale.may_read_only(&NOTHING));
@@ -589,6 +604,7 @@ fn random_answer(operation: Operation, random: &mut SeededRandom) -> Answer {
         Operation::Look => Answer::Seen((random.below(4) > 0).then_some(generation)),
         Operation::Put(_) => Answer::Written(generation),
         Operation::Delete => Answer::Deleted(random.coin()),
+        Operation::Truncate => Answer::Truncated,
         Operation::Create(_) | Operation::PutIf { .. } => {
             if random.coin() {
                 Answer::Refused
@@ -611,12 +627,13 @@ fn random_history(random: &mut SeededRandom) -> Vec<Call> {
         if calls.len() < 6 && open.len() < 3 && random.coin() {
             let value = ValueId(u64::try_from(calls.len()).unwrap() + 1);
             let generation = u16::try_from(random.between(1, 3)).unwrap();
-            let operation = match random.below(6) {
+            let operation = match random.below(7) {
                 0 => Operation::Get,
                 1 => Operation::Look,
                 2 => Operation::Create(value),
                 3 => Operation::PutIf { generation, value },
                 4 => Operation::Delete,
+                5 => Operation::Truncate,
                 _ => Operation::Put(value),
             };
             let answer = if honest && random.below(8) > 0 {
