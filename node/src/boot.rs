@@ -25,7 +25,7 @@ use crate::control;
 use crate::core::{self, CorePlan, CoreReport, Order, Recovered};
 use crate::cpus::allowed_cpus;
 use crate::health::{NodeState, StateCell};
-use crate::limits::SECOND_SIGNAL_AFTER_NS;
+use crate::limits::{MEMLOCK_BYTES_MIN, SECOND_SIGNAL_AFTER_NS};
 use crate::signals::OperatorSignals;
 use crate::topology::Topology;
 use crate::volume_setup::{self, OpenVolume};
@@ -48,7 +48,10 @@ pub(crate) enum Event {
 pub(crate) fn run(settings: Settings) -> Result<(), BootError> {
     let configuration = &settings.current.clone();
     let found = Preflight::run()?;
+    check_locked_memory(&found)?;
     let signals = OperatorSignals::block().map_err(BootError::Signals)?;
+    // Before a volume is made for cores that there are not.
+    chosen_cpus(&configuration.cores, usize::MAX)?;
     let volumes = Arc::new(volume_setup::open(configuration, Access::Exclusive)?);
     let shard_count = volume_setup::shards_of_all(&volumes);
     let cpus = chosen_cpus(&configuration.cores, shard_count)?;
@@ -82,6 +85,16 @@ pub(crate) fn run(settings: Settings) -> Result<(), BootError> {
     state.set(NodeState::Stopping);
     node.stop()?;
     ended
+}
+
+fn check_locked_memory(found: &Preflight) -> Result<(), BootError> {
+    match found.memlock_bytes {
+        Some(found_bytes) if found_bytes < MEMLOCK_BYTES_MIN => Err(BootError::LockedMemory {
+            found_bytes,
+            needed_bytes: MEMLOCK_BYTES_MIN,
+        }),
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// The CPUs of the cores: as many as asked for or allowed, and not more than there are shards.

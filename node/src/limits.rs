@@ -43,6 +43,12 @@ pub(crate) const SPARE_VECTOR_BYTES_MAX: usize = 64 << 10;
 pub(crate) const ARENA_BYTES: usize = 32 << 20;
 /// See [`ARENA_BYTES`].
 pub(crate) const DMA_BYTES_MAX: usize = 288 << 20;
+/// Entries of each of the three rings of a core's executor, which only park the core and keep its timers.
+pub(crate) const EXECUTOR_RING_DEPTH: usize = 16;
+/// Memory that a core's executor registers with its rings, in bytes: the least that it takes.
+pub(crate) const EXECUTOR_BUFFER_BYTES: usize = 64 << 10;
+/// The least limit of locked memory with which a core's executor starts, in bytes: its library refuses less.
+pub(crate) const MEMLOCK_BYTES_MIN: u64 = 512 << 10;
 /// Time that a stop waits for clients to take their last answers.
 pub(crate) const STOP_DRAIN: Duration = Duration::from_secs(2);
 /// What a client that met "busy" should wait, in ms.

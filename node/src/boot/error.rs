@@ -149,6 +149,27 @@ pub(crate) enum BootError {
         /// What the system said.
         reason: String,
     },
+    /// An executor that did not come to life.
+    #[error(
+        "the executor of core {core} could not be made: the limit of locked memory, of open files or of threads may \
+         be too low (LimitMEMLOCK=, LimitNOFILE= and TasksMax= of the systemd unit, `ulimit -a`)"
+    )]
+    NoExecutor {
+        /// The core.
+        core: u16,
+    },
+    /// Too little memory may be locked for any executor.
+    #[error(
+        "the limit of locked memory is {found_bytes} bytes, and the executor of a core needs {needed_bytes}: raise it \
+         (LimitMEMLOCK= of the systemd unit, `ulimit -l`, /etc/security/limits.conf); with 8 MiB, the default \
+         of most systems, nothing is missing but registered buffers"
+    )]
+    LockedMemory {
+        /// RLIMIT_MEMLOCK.
+        found_bytes: u64,
+        /// The least.
+        needed_bytes: u64,
+    },
     /// Signals.
     #[error("signals cannot be blocked: {0}")]
     Signals(nix::Error),

@@ -22,7 +22,10 @@ use super::{Core, Order, serve};
 use crate::boot::{BootError, Event};
 use crate::hop::{FromCore, Peer, ToCore};
 use crate::idle::GlommioIdle;
-use crate::limits::{ARENA_BYTES, DMA_BYTES_MAX, LISTEN_ATTEMPTS_MAX, LISTEN_PAUSE};
+use crate::limits::{
+    ARENA_BYTES, DMA_BYTES_MAX, EXECUTOR_BUFFER_BYTES, EXECUTOR_RING_DEPTH, LISTEN_ATTEMPTS_MAX,
+    LISTEN_PAUSE,
+};
 use crate::metrics::CoreMetrics;
 use crate::namespaces::{Namespaces, ServedNamespace};
 use crate::operation::Shards;
@@ -105,19 +108,48 @@ pub(crate) struct Recovered {
 pub(crate) fn start(plan: CorePlan) -> Result<(), BootError> {
     let placement = Placement::Fixed(plan.cpu);
     let name = format!("core-{}", plan.number);
-    let builder = LocalExecutorBuilder::new(placement).name(&name);
+    // The executor's own rings only park the core: they need neither depth nor memory, both of which count
+    // against the limit of locked memory.
+    let builder = LocalExecutorBuilder::new(placement)
+        .name(&name)
+        .ring_depth(EXECUTOR_RING_DEPTH)
+        .io_memory(EXECUTOR_BUFFER_BYTES);
+    let mut last_word = LastWord {
+        events: plan.events.clone(),
+        word: Some(CoreReport::Failed(BootError::NoExecutor {
+            core: plan.number,
+        })),
+    };
     let started = builder.spawn(move || async move {
-        let events = plan.events.clone();
-        let last = match run(plan).await {
+        last_word.is(match run(plan).await {
             Ok(()) => CoreReport::Ended,
             Err(error) => CoreReport::Failed(error),
-        };
-        // Nobody listens any more if boot has given up already.
-        drop(events.send(Event::Core(last)));
+        });
     });
     started.map(drop).map_err(|error| BootError::Executor {
         reason: error.to_string(),
     })
+}
+
+/// What a core tells `boot` at its end, even if its executor never comes to life.
+struct LastWord {
+    events: Sender<Event>,
+    word: Option<CoreReport>,
+}
+
+impl LastWord {
+    fn is(&mut self, word: CoreReport) {
+        self.word = Some(word);
+    }
+}
+
+impl Drop for LastWord {
+    fn drop(&mut self) {
+        if let Some(word) = self.word.take() {
+            // Nobody listens any more if boot has given up already.
+            drop(self.events.send(Event::Core(word)));
+        }
+    }
 }
 
 async fn run(plan: CorePlan) -> Result<(), BootError> {

@@ -102,7 +102,9 @@ pub struct Superblock {
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum SuperblockError {
     /// No label of this product: the device is foreign or empty.
-    #[error("no Corelith label")]
+    #[error(
+        "no Corelith label: this is no device of a volume; `corelith volume create` makes it one"
+    )]
     NotALabel,
     /// The label is there but its bytes are not what was written.
     #[error("label checksum is {found:#010x}, computed {computed:#010x}: the block is damaged")]

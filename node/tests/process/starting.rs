@@ -1,0 +1,132 @@
+//! What stands in the way of a start is said with its remedy, and nothing is changed.
+
+use std::net::TcpListener;
+
+use crate::peer::{Peer, check_serves};
+use crate::running::{BINARY, Node, command, folder, free_ports, run_command_to_end, run_to_end};
+
+#[test]
+fn devices_that_cannot_be() {
+    let folder = folder();
+    let ended = run_to_end(folder.path(), &["--device", "/dev/there-is-none"]);
+    ended.check_failed(&["/dev/there-is-none", "no such device or file"]);
+
+    std::fs::create_dir(folder.path().join("a-folder")).unwrap();
+    run_to_end(folder.path(), &["--device", "a-folder"]).check_failed(&["a-folder"]);
+
+    let notes = folder.path().join("notes.txt");
+    std::fs::write(&notes, "not a volume\n".repeat(100_000)).unwrap();
+    let ended = run_to_end(folder.path(), &["--device", "notes.txt"]);
+    ended.check_failed(&["notes.txt", "corelith volume create"]);
+    assert_eq!(
+        std::fs::read_to_string(&notes).unwrap(),
+        "not a volume\n".repeat(100_000)
+    );
+
+    let ended = run_to_end(folder.path(), &["--device", "/dev/null"]);
+    ended.check_failed(&["/dev/null"]);
+}
+
+#[test]
+fn a_volume_has_one_node_at_a_time() {
+    let node = Node::start();
+    let path = node.volume();
+    let second = folder();
+    let ended = run_to_end(second.path(), &["--device", path.to_str().unwrap()]);
+    ended.check_failed(&["another process", "corelithd"]);
+    check_serves(&node);
+}
+
+#[test]
+fn a_label_that_is_newer_or_rotten_is_not_served() {
+    let node = Node::start();
+    let path = node.volume();
+    let kept = node.kill();
+    let mut bytes = std::fs::read(&path).unwrap();
+    // The copy at the front, then both: one is enough to start, none is not.
+    let length = bytes.len();
+    bytes[64] ^= 0xff;
+    std::fs::write(&path, &bytes).unwrap();
+    let node = Node::start_in(kept, &[BINARY], &[]);
+    check_serves(&node);
+    let kept = node.kill();
+    let mut bytes = std::fs::read(&path).unwrap();
+    for byte in &mut bytes[..256 << 10] {
+        *byte ^= 0x55;
+    }
+    for byte in &mut bytes[length - (64 << 10)..] {
+        *byte ^= 0x55;
+    }
+    std::fs::write(&path, &bytes).unwrap();
+    let ended = run_to_end(kept.path(), &[]);
+    ended.check_failed(&["volume.corelith"]);
+    assert_eq!(std::fs::read(&path).unwrap(), bytes, "nothing was written");
+}
+
+#[test]
+fn ports_that_are_taken() {
+    let folder = folder();
+    let (port, control) = free_ports();
+    let taken = TcpListener::bind(("127.0.0.1", port)).unwrap();
+    let ended = run_command_to_end(
+        command(&[BINARY], folder.path(), (port, control))
+            .args(["--size", "512M", "--shards", "4"]),
+        folder.path(),
+    );
+    ended.check_failed(&[&port.to_string(), "in use"]);
+    drop(taken);
+
+    let second = crate::running::folder();
+    let taken = TcpListener::bind(("127.0.0.1", control)).unwrap();
+    let ended = run_command_to_end(
+        command(&[BINARY], second.path(), (port, control))
+            .args(["--size", "512M", "--shards", "4"]),
+        second.path(),
+    );
+    ended.check_failed(&[&control.to_string(), "in use", "--control"]);
+    drop(taken);
+}
+
+#[test]
+fn flags_that_are_wrong() {
+    let folder = folder();
+    let lines: [(&[&str], &[&str]); 6] = [
+        (&["--core", "2"], &["--core", "--cores"]),
+        (&["--cores", "0"], &["0"]),
+        (&["--size", "many"], &["many", "4 GiB"]),
+        (&["--flush-interval", "5m"], &["1ms to 1s"]),
+        (&["--durability", "never"], &["auto", "flush", "fua"]),
+        (&["--size", "1M"], &["too small", "use larger devices"]),
+    ];
+    for (arguments, words) in lines {
+        run_to_end(folder.path(), arguments).check_failed(words);
+        assert!(
+            !folder.path().join("corelith-data/volume.corelith").exists(),
+            "nothing was made"
+        );
+        std::fs::remove_file(folder.path().join("log")).unwrap();
+    }
+    let ended = run_command_to_end(
+        std::process::Command::new(BINARY)
+            .args(["--listen", "0.0.0.0:0"])
+            .current_dir(folder.path())
+            .stderr(std::fs::File::create(folder.path().join("log")).unwrap()),
+        folder.path(),
+    );
+    ended.check_failed(&["0.0.0.0", "loopback"]);
+}
+
+#[test]
+fn a_stop_and_a_crash_keep_what_was_acknowledged() {
+    let node = Node::start();
+    let mut peer = Peer::greet(&node);
+    for key in 0..200 {
+        assert_eq!(peer.put(key, &key.to_string()), corelith_wire::Status::Ok);
+    }
+    let folder = node.kill();
+    let node = Node::start_in(folder, &[BINARY], &["--cores", "1"]);
+    let mut peer = Peer::greet(&node);
+    for key in 0..200 {
+        assert_eq!(peer.get(key), Some(key.to_string()));
+    }
+}
