@@ -53,10 +53,7 @@ impl<'a> Bins<'a> {
     /// The bins in order.
     #[must_use]
     pub const fn iter(&self) -> BinsIter<'a> {
-        BinsIter {
-            rest: self.region,
-            left: self.bin_count,
-        }
+        BinsIter::new(self.region, self.bin_count)
     }
 
     /// The value of the bin with exactly these name bytes. A walk over few bins, logarithmic over
@@ -219,6 +216,16 @@ impl<'a> IntoIterator for Bins<'a> {
 pub struct BinsIter<'a> {
     rest: &'a [u8],
     left: u16,
+}
+
+impl<'a> BinsIter<'a> {
+    /// So many bins from the head of `region` on, which has them.
+    pub(crate) const fn new(region: &'a [u8], bin_count: u16) -> Self {
+        Self {
+            rest: region,
+            left: bin_count,
+        }
+    }
 }
 
 impl<'a> Iterator for BinsIter<'a> {

@@ -190,28 +190,10 @@ impl<'a> From<Content<'a>> for Update<'a> {
 
 impl<'a> View<'a> {
     fn parse(bytes: &'a [u8], nil_rule: NilRule, scrutiny: Scrutiny) -> Result<Self, ContentError> {
-        if bytes.len() > CONTENT_LENGTH_BYTES_MAX {
-            return Err(ContentError::TooLarge {
-                length_bytes: bytes.len(),
-            });
-        }
-        let Some(([format, key_kind, count_low, count_high], mut rest)) =
-            bytes.split_first_chunk::<HEADER_LENGTH>()
-        else {
-            let (needed, available) = (HEADER_LENGTH, bytes.len());
-            return Err(ContentError::Truncated {
-                part: Part::Header,
-                needed,
-                available,
-            });
-        };
-        match ContentFormat::from_byte(*format)? {
-            ContentFormat::One => {}
-        }
-        let key = KeyRef::split_off(*key_kind, &mut rest)?;
-        let first_bin = bytes.len().saturating_sub(rest.len());
-        let bin_count = u16::from_le_bytes([*count_low, *count_high]);
-        let bins = Bins::parse(bytes, first_bin, bin_count, nil_rule, scrutiny)?;
+        let head = split_head(bytes)?;
+        let first_bin = bytes.len().saturating_sub(head.rest.len());
+        let bins = Bins::parse(bytes, first_bin, head.bin_count, nil_rule, scrutiny)?;
+        let key = head.key;
         Ok(Self { bytes, key, bins })
     }
 
@@ -225,6 +207,43 @@ impl<'a> View<'a> {
             write_bins(out, &self.bins)
         })
     }
+}
+
+/// What stands before the bins.
+pub(crate) struct Head<'a> {
+    pub(crate) key: Option<KeyRef<'a>>,
+    pub(crate) bin_count: u16,
+    /// From the first bin on.
+    pub(crate) rest: &'a [u8],
+}
+
+/// Checks length, format and key.
+pub(crate) fn split_head(bytes: &[u8]) -> Result<Head<'_>, ContentError> {
+    if bytes.len() > CONTENT_LENGTH_BYTES_MAX {
+        return Err(ContentError::TooLarge {
+            length_bytes: bytes.len(),
+        });
+    }
+    let Some(([format, key_kind, count_low, count_high], mut rest)) =
+        bytes.split_first_chunk::<HEADER_LENGTH>()
+    else {
+        let (needed, available) = (HEADER_LENGTH, bytes.len());
+        return Err(ContentError::Truncated {
+            part: Part::Header,
+            needed,
+            available,
+        });
+    };
+    match ContentFormat::from_byte(*format)? {
+        ContentFormat::One => {}
+    }
+    let key = KeyRef::split_off(*key_kind, &mut rest)?;
+    let bin_count = u16::from_le_bytes([*count_low, *count_high]);
+    Ok(Head {
+        key,
+        bin_count,
+        rest,
+    })
 }
 
 /// Equal when the bytes are: keys, and bins with their order.

@@ -126,6 +126,12 @@ impl<'o> ContentWriter<'o> {
         }
     }
 
+    /// Completes a list of bins ([`BinList`](crate::BinList)): names may repeat, and there is no directory.
+    pub(crate) fn finish_list(mut self) {
+        self.write_count();
+        self.is_finished = true;
+    }
+
     /// Adds a bin of another content as it stands there.
     pub(crate) fn put_bin(&mut self, bin: &Bin<'_>) -> Result<(), ContentError> {
         self.make_room(bin.encoded().len())?;
@@ -206,11 +212,7 @@ impl<'o> ContentWriter<'o> {
     }
 
     fn finish(mut self, names: Names<'_>) -> Result<u16, ContentError> {
-        let count_at = self.start.saturating_add(BIN_COUNT_OFFSET);
-        let count_end = self.start.saturating_add(HEADER_LENGTH);
-        if let Some(count) = self.out.get_mut(count_at..count_end) {
-            count.copy_from_slice(&self.bin_count.to_le_bytes());
-        }
+        self.write_count();
         let order = match names {
             Names::Unknown if self.bin_count <= WALKED_BIN_COUNT_MAX => {
                 self.written_bins()?.check_names()?;
@@ -223,6 +225,14 @@ impl<'o> ContentWriter<'o> {
         write_directory(self.out, self.start, self.first_bin, self.bin_count, order)?;
         self.is_finished = true;
         Ok(self.bin_count)
+    }
+
+    fn write_count(&mut self) {
+        let count_at = self.start.saturating_add(BIN_COUNT_OFFSET);
+        let count_end = self.start.saturating_add(HEADER_LENGTH);
+        if let Some(count) = self.out.get_mut(count_at..count_end) {
+            count.copy_from_slice(&self.bin_count.to_le_bytes());
+        }
     }
 
     /// The bins written so far, which are too few for a directory.

@@ -359,6 +359,59 @@ pub enum EditError {
     Content(#[from] ContentError),
 }
 
+/// Which step of an operate cannot be carried out, and why. The record is unchanged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("step {step}: {error}")]
+pub struct StepError {
+    /// Which, counted from zero.
+    pub step: u16,
+    /// What is wrong with it.
+    pub error: EditError,
+}
+
+/// Why codes and arguments are not the steps of an operate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StepsError {
+    /// No step at all.
+    #[error("an operate has one step at least")]
+    None,
+    /// More steps than allowed.
+    #[error("{found} steps, at most {} are allowed", limits::STEP_COUNT_MAX)]
+    TooMany {
+        /// The count.
+        found: usize,
+    },
+    /// A code that this release does not know.
+    #[error("step {step} has the unknown code {found}")]
+    Unknown {
+        /// Which step, counted from zero.
+        step: u16,
+        /// Its code.
+        found: u8,
+    },
+    /// The arguments are no list of bins.
+    #[error("arguments: {0}")]
+    Arguments(#[from] ContentError),
+    /// There is no bin left for this step.
+    #[error("the arguments have no bin for step {step}")]
+    BinMissing {
+        /// Which step, counted from zero.
+        step: u16,
+    },
+    /// A step that reads a bin comes with a value for it.
+    #[error("step {step} reads a bin and brings a value for it")]
+    ReadWithValue {
+        /// Which step, counted from zero.
+        step: u16,
+    },
+    /// No step takes the last bins.
+    #[error("no step takes the last {left} bins of the arguments")]
+    BinsLeft {
+        /// How many.
+        left: usize,
+    },
+}
+
 /// The operations that look at a bin's old value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {

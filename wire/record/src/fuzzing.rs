@@ -3,13 +3,16 @@
 //! Not for production: it allocates freely and asserts. It lives beside the code so that the fuzz
 //! target, and the test that replays its corpus, are one line each.
 
+use crate::bin_list::BinList;
 use crate::bin_value::BinValue;
 use crate::content::{Content, Update};
 use crate::content_writer::ContentWriter;
 use crate::edit::{Edit, edit};
 use crate::limits::DISPLAY_LENGTH_BYTES_MAX;
 use crate::merge::{merge, merged_length_bytes_max, replace};
+use crate::operate::{Effect, Reads, operate};
 use crate::project::project;
+use crate::step::Steps;
 
 /// Reads `bytes` as a content and as an update in every way that there is.
 ///
@@ -23,6 +26,7 @@ pub fn fuzz_content(bytes: &[u8]) {
     {
         read_value(value);
     }
+    fuzz_steps(bytes);
     let Ok(update) = Update::parse(bytes) else {
         assert!(
             Content::parse(bytes).is_err(),
@@ -34,7 +38,7 @@ pub fn fuzz_content(bytes: &[u8]) {
         Ok(content) => {
             assert_eq!(update.as_content(), Some(content));
             read_content(&content);
-            operate(&content);
+            operate_on(&content);
         }
         Err(_) => assert!(
             update.as_content().is_none(),
@@ -50,6 +54,38 @@ pub fn fuzz_content(bytes: &[u8]) {
     if merge(&Content::empty(), &update, &mut merged).is_ok() {
         assert_eq!(merged, replaced, "a merge into nothing replaces");
     }
+}
+
+/// Reads `bytes` as steps (how many, their codes, their arguments) and carries them out on nothing and on
+/// what they leave.
+fn fuzz_steps(bytes: &[u8]) {
+    let Some((count, rest)) = bytes.split_first() else {
+        return;
+    };
+    let Some((codes, arguments)) = rest.split_at_checked(usize::from(*count)) else {
+        return;
+    };
+    let Ok(steps) = Steps::parse(codes, arguments) else {
+        return;
+    };
+    assert_eq!(steps.iter().count(), steps.len());
+    let (mut out, mut again, mut reads) = (Vec::new(), Vec::new(), Reads::default());
+    let empty = Content::empty();
+    match operate(&empty, steps.key(), steps, &mut out, &mut reads) {
+        Ok(Effect::Written(bin_count)) => {
+            let written = reparse(&out);
+            assert_eq!(written.bins().len(), bin_count);
+            let second = operate(&written, steps.key(), steps, &mut again, &mut reads);
+            if let Ok(Effect::Written(bin_count)) = second {
+                assert_eq!(reparse(&again).bins().len(), bin_count);
+            }
+        }
+        Ok(Effect::Nothing | Effect::Touched) => assert!(out.is_empty()),
+        Err(_) => assert!(out.is_empty() && reads == Reads::default()),
+    }
+    let seen = BinList::parse(&reads.bins);
+    let bin_count = reads.bin_counts.iter().map(|count| u32::from(*count)).sum();
+    assert!(seen.is_ok_and(|seen| u32::from(seen.len()) == bin_count));
 }
 
 /// Bytes that nobody checked, read as if a checksum had vouched for them: nothing is promised
@@ -103,7 +139,7 @@ fn read_content(content: &Content<'_>) {
     assert_eq!(written, content.as_bytes());
 }
 
-fn operate(content: &Content<'_>) {
+fn operate_on(content: &Content<'_>) {
     let mut merged = Vec::new();
     let update = Update::from(*content);
     assert_eq!(

@@ -35,6 +35,7 @@ mod key;
 mod key_ref;
 
 mod bin;
+mod bin_list;
 mod bins;
 mod directory;
 mod name_index;
@@ -47,11 +48,16 @@ mod content_writer;
 
 mod edit;
 mod merge;
+mod new_value;
+mod operate;
 mod project;
+mod step;
+mod steps_builder;
 
 pub mod fuzzing;
 
 pub use bin::Bin;
+pub use bin_list::BinList;
 pub use bin_value::BinValue;
 pub use bins::{Bins, BinsIter};
 pub use collection::{Items, ListRef, MapRef, Pairs};
@@ -62,14 +68,17 @@ pub use content_writer::ContentWriter;
 pub use edit::{Edit, Sum, add, edit};
 pub use error::{
     BinError, CompositeError, ContentError, EditError, KeyError, MsgpackError, NameError,
-    Operation, Part, ValueError,
+    Operation, Part, StepError, StepsError, ValueError,
 };
 pub use key::Key;
 pub use key_ref::{DigestInput, KeyKind, KeyRef, KeyValue};
 pub use kind::Kind;
 pub use merge::{merge, merged_length_bytes_max, replace};
 pub use name::BinName;
+pub use operate::{Effect, Reads, operate};
 pub use order::OrderFlags;
 pub use project::project;
+pub use step::{Step, StepKind, Steps, StepsIter};
+pub use steps_builder::{EncodedSteps, StepsBuilder};
 pub use value::{List, Map, Value};
 pub use value_ref::{Opaque, ValueRef};

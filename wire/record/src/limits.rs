@@ -43,6 +43,10 @@ pub const DISPLAY_LENGTH_BYTES_MAX: usize = 1024;
 /// Most columns of a composite key: 64, above every real table's primary key.
 pub const COMPOSITE_COLUMN_COUNT_MAX: usize = 64;
 
+/// Most steps of one operate: 1,024. At some 100 ns each they stay within the 200 us that any operation
+/// may hold a core, and within the bins of one record.
+pub const STEP_COUNT_MAX: usize = 1024;
+
 // Offsets of the directory are 32 bits wide.
 const _: () = assert!(CONTENT_LENGTH_BYTES_MAX < 1 << 24);
 // The count's highest bit is reserved.

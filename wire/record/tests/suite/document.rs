@@ -43,6 +43,7 @@ fn limits_are_those_of_the_code() {
             "COMPOSITE_COLUMN_COUNT_MAX",
             limits::COMPOSITE_COLUMN_COUNT_MAX,
         ),
+        ("STEP_COUNT_MAX", limits::STEP_COUNT_MAX),
     ];
     assert_eq!(
         documented,

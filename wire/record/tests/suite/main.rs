@@ -16,4 +16,6 @@ mod large;
 #[cfg(test)]
 mod merge_model;
 #[cfg(test)]
+mod operate;
+#[cfg(test)]
 mod round_trip;
