@@ -3,6 +3,7 @@
 
 mod delete;
 mod get;
+mod operate;
 mod put;
 mod scan;
 mod terms;
@@ -120,8 +121,12 @@ pub(crate) enum Outcome {
     Deleted,
     /// A page of a scan.
     Page(Box<scan::Page>),
+    /// Steps on a record were carried out.
+    Operated(Box<operate::Operated>),
     /// Not done.
     Refused(Refusal<'static>),
+    /// Not done, with a text that names what the request brought.
+    Explained(Box<(Status, String)>),
 }
 
 impl Outcome {
@@ -133,18 +138,22 @@ impl Outcome {
             Self::Touched(metadata) => reply.answer(&Answer::Touched(*metadata)),
             Self::Deleted => reply.answer(&Answer::Deleted),
             Self::Page(page) => page.write(reply),
+            Self::Operated(operated) => operated.write(reply),
             Self::Refused(refusal) => reply.refuse(refusal),
+            Self::Explained(told) => reply.refuse(&Refusal::new(told.0).explained(&told.1)),
         }
     }
 
     /// The status that the answer bears, for the counters.
-    pub(crate) const fn status(&self) -> Status {
+    pub(crate) fn status(&self) -> Status {
         match self {
             Self::Refused(refusal) => refusal.status,
+            Self::Explained(told) => told.0,
             Self::Record(_)
             | Self::Written(_)
             | Self::Touched(_)
             | Self::Deleted
+            | Self::Operated(_)
             | Self::Page(_) => Status::Ok,
         }
     }
@@ -199,6 +208,7 @@ async fn run_request(
         Request::Delete(delete) => delete::run(shard, &delete, terms).await,
         Request::Touch(touch) => touch::run(shard, &touch, terms).await,
         Request::Scan(scan) => scan::run(shard, &scan).await,
+        Request::Operate(operate) => operate::run(shard, &operate, terms).await,
         Request::Hello(_) | Request::Topology | Request::Ping | Request::Statistics(_) => {
             Outcome::Refused(Refusal::new(Status::Unsupported))
         }

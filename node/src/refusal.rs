@@ -1,6 +1,7 @@
 //! Refusals: what each error of the store says to a client. One place, so that a status means the
 //! same whichever request met it.
 
+use corelith_record::{EditError, StepError};
 use corelith_store::{ReadError, RecordError, SetError, WriteError};
 use corelith_wire::{Damage, Refusal, Status};
 
@@ -40,6 +41,8 @@ pub(crate) enum Rejection {
     NoBins,
     /// The content cannot be made: too large, or too many bins.
     Content,
+    /// A step of an operate cannot be carried out.
+    Step(StepError),
 }
 
 /// What a client is told of a failed read.
@@ -136,6 +139,15 @@ fn of_rejection(rejection: Rejection) -> Refusal<'static> {
         Rejection::NoBins => Refusal::new(Status::InvalidArgument)
             .explained("the write leaves the record without a bin: delete it instead"),
         Rejection::Content => Refusal::new(Status::TooLarge),
+        Rejection::Step(error) => Refusal::new(status_of_step(&error)),
+    }
+}
+
+/// What a step that cannot be carried out is answered with.
+pub(crate) const fn status_of_step(error: &StepError) -> Status {
+    match error.error {
+        EditError::WrongKind { .. } => Status::WrongKind,
+        EditError::Content(_) => Status::TooLarge,
     }
 }
 

@@ -8,6 +8,7 @@ use crate::generated::corelith::native as table;
 use crate::header::FrameHeader;
 use crate::hello::HelloAnswer;
 use crate::kind::{KIND_CONNECTION, MessageKind};
+use crate::operate_answer::OperateAnswer;
 use crate::page::ScanPage;
 use crate::record::{RecordAnswer, RecordMetadata};
 use crate::refusal::Refusal;
@@ -40,6 +41,8 @@ pub enum Answer<'a> {
     Touched(RecordMetadata),
     /// To a scan request: one page.
     Page(ScanPage<'a>),
+    /// To an operate: what became of the record, and what the reading steps saw.
+    Operated(OperateAnswer<'a>),
     /// To a request of any kind: not done, and why.
     Refused {
         /// The request's kind as a number, [`FrameHeader::kind_number`]; 127 if the refusal is about the
@@ -91,7 +94,8 @@ impl<'a> Answer<'a> {
             | Answer::Written(_)
             | Answer::Deleted
             | Answer::Touched(_)
-            | Answer::Page(_) => (Status::Ok, 0),
+            | Answer::Page(_)
+            | Answer::Operated(_) => (Status::Ok, 0),
         }
     }
 
@@ -108,6 +112,7 @@ impl<'a> Answer<'a> {
             Answer::Deleted => MessageKind::Delete.number(),
             Answer::Touched(_) => MessageKind::Touch.number(),
             Answer::Page(_) => MessageKind::Scan.number(),
+            Answer::Operated(_) => MessageKind::Operate.number(),
             Answer::Refused { kind_number, .. } => *kind_number,
         }
     }
@@ -135,6 +140,7 @@ impl<'a> Answer<'a> {
             }
             Answer::Statistics(_) | Answer::Deleted => Ok(None),
             Answer::Page(page) => page.build(scratch).map(Some),
+            Answer::Operated(answer) => answer.build(scratch).map(Some),
             Answer::Refused { refusal, .. } => refusal.build(scratch),
         }
     }
@@ -144,6 +150,7 @@ impl<'a> Answer<'a> {
             Answer::Record(answer) => answer.content,
             Answer::Statistics(text) => text.as_bytes(),
             Answer::Page(page) => page.payload(),
+            Answer::Operated(answer) => answer.bins,
             Answer::Hello(_)
             | Answer::Topology(_)
             | Answer::Pong { .. }
@@ -180,6 +187,7 @@ impl<'a> Answer<'a> {
             MessageKind::Delete => without_sections(body).map(|()| Answer::Deleted),
             MessageKind::Touch => written(body).map(Answer::Touched),
             MessageKind::Scan => ScanPage::decode(body).map(Answer::Page),
+            MessageKind::Operate => OperateAnswer::decode(body).map(Answer::Operated),
         }
     }
 }

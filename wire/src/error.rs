@@ -239,6 +239,12 @@ pub enum EncodeError {
         /// The first element that is not above its predecessor.
         index: usize,
     },
+    /// A field without a value where one is needed.
+    #[error("field {field} is not set")]
+    FieldUnset {
+        /// The field's name in the schema.
+        field: &'static str,
+    },
     /// The request needs a namespace and its envelope names none.
     #[error("a {kind:?} request without a namespace")]
     NamespaceMissing {

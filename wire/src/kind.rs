@@ -29,11 +29,13 @@ pub enum MessageKind {
     Touch,
     /// One page of the records of some partitions.
     Scan,
+    /// Reads and changes bins of one record, as one.
+    Operate,
 }
 
 impl MessageKind {
     /// Every kind, in the order of their numbers.
-    pub const ALL: [MessageKind; 9] = [
+    pub const ALL: [MessageKind; 10] = [
         MessageKind::Hello,
         MessageKind::Topology,
         MessageKind::Ping,
@@ -43,6 +45,7 @@ impl MessageKind {
         MessageKind::Delete,
         MessageKind::Touch,
         MessageKind::Scan,
+        MessageKind::Operate,
     ];
 
     /// The number as it travels in a request.
@@ -58,6 +61,7 @@ impl MessageKind {
             MessageKind::Delete => 18,
             MessageKind::Touch => 19,
             MessageKind::Scan => 20,
+            MessageKind::Operate => 24,
         }
     }
 
@@ -74,15 +78,19 @@ impl MessageKind {
             18 => Some(MessageKind::Delete),
             19 => Some(MessageKind::Touch),
             20 => Some(MessageKind::Scan),
+            24 => Some(MessageKind::Operate),
             _ => None,
         }
     }
 
-    /// Whether the request changes records: if its answer is lost, its outcome is in doubt.
+    /// Whether requests of this kind may change records. Whether one does is for
+    /// [`Request::is_write`](crate::Request::is_write) to say.
     #[must_use]
     pub const fn is_write(self) -> bool {
         match self {
-            MessageKind::Put | MessageKind::Delete | MessageKind::Touch => true,
+            MessageKind::Put | MessageKind::Delete | MessageKind::Touch | MessageKind::Operate => {
+                true
+            }
             MessageKind::Hello
             | MessageKind::Topology
             | MessageKind::Ping
@@ -100,7 +108,8 @@ impl MessageKind {
             | MessageKind::Put
             | MessageKind::Delete
             | MessageKind::Touch
-            | MessageKind::Scan => true,
+            | MessageKind::Scan
+            | MessageKind::Operate => true,
             MessageKind::Hello
             | MessageKind::Topology
             | MessageKind::Ping

@@ -60,6 +60,8 @@ mod kind;
 pub mod limits;
 mod names;
 mod namespace;
+mod operate;
+mod operate_answer;
 mod page;
 #[cfg(test)]
 mod protocol_document;
@@ -100,6 +102,8 @@ pub use header::{FRAME_MARK, FrameHeader, HEADER_LENGTH_BYTES, RequestEnvelope, 
 pub use hello::{HELLO_MAGIC, HelloAnswer, HelloRequest};
 pub use kind::MessageKind;
 pub use namespace::{Namespace, NamespaceId};
+pub use operate::OperateRequest;
+pub use operate_answer::{BinCounts, OperateAnswer};
 pub use page::{ScanPage, ScanPageBuilder, ScanRecord};
 pub use put::{PutMode, PutRequest};
 pub use record::{LastUpdateMs, RecordAnswer, RecordMetadata};

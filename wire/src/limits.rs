@@ -44,6 +44,9 @@ pub const SCAN_SETS_MAX: usize = 256;
 /// Longest resume token of a scan: room for a digest and 12 bytes of the node's own.
 pub const RESUME_TOKEN_BYTES_MAX: usize = 32;
 
+/// Steps of one operate: at some 100 ns each they stay within the 200 us that any operation may hold a core.
+pub const OPERATE_STEPS_MAX: usize = 1024;
+
 /// Longest name that a client or a node gives itself in a hello, and longest prefix of a statistics
 /// request.
 pub const PEER_NAME_BYTES_MAX: usize = 255;

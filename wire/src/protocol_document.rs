@@ -116,6 +116,7 @@ fn limits_are_those_of_the_code() {
             "RESUME_TOKEN_BYTES_MAX",
             number(limits::RESUME_TOKEN_BYTES_MAX),
         ),
+        ("OPERATE_STEPS_MAX", number(limits::OPERATE_STEPS_MAX)),
         ("PEER_NAME_BYTES_MAX", number(limits::PEER_NAME_BYTES_MAX)),
         (
             "REFUSAL_TEXT_BYTES_MAX",
@@ -183,7 +184,7 @@ fn tables_are_those_of_the_schema() {
             );
         }
     }
-    assert_eq!(table_count, 14);
+    assert_eq!(table_count, 16);
     assert_eq!(
         DOCUMENT.matches("| id | field | type | rule |").count(),
         table_count

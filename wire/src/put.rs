@@ -56,7 +56,7 @@ impl<'a> PutRequest<'a> {
         check_length("PutRequest.set", set.len(), SET_NAME_BYTES_MAX)?;
         Ok(PutRequest {
             digest: routed_digest(header, found.digest())?,
-            mode: PutMode::decode(found.mode())?,
+            mode: PutMode::decode("PutRequest.mode", found.mode())?,
             ttl: Ttl::decode(found.ttl_rule(), found.ttl_s())?,
             expected_generation: expected_generation(found.expected_generation()),
             commit: Commit::decode("PutRequest.commit", found.commit())?,
@@ -86,25 +86,23 @@ impl<'a> PutRequest<'a> {
 }
 
 impl PutMode {
-    fn decode(found: table::PutMode) -> Result<Self, DecodeError> {
+    pub(crate) fn decode(field: &'static str, found: table::PutMode) -> Result<Self, DecodeError> {
         match found {
             table::PutMode::Merge => Ok(PutMode::Merge),
             table::PutMode::Replace => Ok(PutMode::Replace),
             table::PutMode::CreateOnly => Ok(PutMode::CreateOnly),
             table::PutMode::UpdateOnly => Ok(PutMode::UpdateOnly),
             table::PutMode::ReplaceOnly => Ok(PutMode::ReplaceOnly),
-            table::PutMode::Unset => Err(DecodeError::FieldUnset {
-                field: "PutRequest.mode",
-            }),
+            table::PutMode::Unset => Err(DecodeError::FieldUnset { field }),
             table::PutMode(number) => Err(DecodeError::FieldRange {
-                field: "PutRequest.mode",
+                field,
                 found: u64::from(number),
                 max: u64::from(table::PutMode::ENUM_MAX),
             }),
         }
     }
 
-    const fn encode(self) -> table::PutMode {
+    pub(crate) const fn encode(self) -> table::PutMode {
         match self {
             PutMode::Merge => table::PutMode::Merge,
             PutMode::Replace => table::PutMode::Replace,

@@ -12,6 +12,7 @@ use crate::get::GetRequest;
 use crate::header::FrameHeader;
 use crate::hello::HelloRequest;
 use crate::kind::MessageKind;
+use crate::operate::OperateRequest;
 use crate::put::PutRequest;
 use crate::scan::ScanRequest;
 use crate::statistics::StatisticsRequest;
@@ -38,6 +39,8 @@ pub enum Request<'a> {
     Touch(TouchRequest),
     /// One page of a scan.
     Scan(ScanRequest<'a>),
+    /// Read and change bins of one record, as one.
+    Operate(OperateRequest<'a>),
 }
 
 impl<'a> Request<'a> {
@@ -69,6 +72,7 @@ impl<'a> Request<'a> {
             MessageKind::Delete => DeleteRequest::decode(header, &body).map(Request::Delete),
             MessageKind::Touch => TouchRequest::decode(header, &body).map(Request::Touch),
             MessageKind::Scan => ScanRequest::decode(header, &body).map(Request::Scan),
+            MessageKind::Operate => OperateRequest::decode(header, &body).map(Request::Operate),
         }
     }
 
@@ -85,6 +89,24 @@ impl<'a> Request<'a> {
             Request::Delete(_) => MessageKind::Delete,
             Request::Touch(_) => MessageKind::Touch,
             Request::Scan(_) => MessageKind::Scan,
+            Request::Operate(_) => MessageKind::Operate,
+        }
+    }
+
+    /// Whether it changes records: if its answer is lost, its outcome is in doubt.
+    #[must_use]
+    pub fn is_write(&self) -> bool {
+        match self {
+            Request::Operate(request) => request.is_write(),
+            Request::Hello(_)
+            | Request::Topology
+            | Request::Ping
+            | Request::Statistics(_)
+            | Request::Get(_)
+            | Request::Put(_)
+            | Request::Delete(_)
+            | Request::Touch(_)
+            | Request::Scan(_) => self.kind().is_write(),
         }
     }
 
@@ -97,6 +119,7 @@ impl<'a> Request<'a> {
             Request::Delete(request) => Some(request.digest.partition()),
             Request::Touch(request) => Some(request.digest.partition()),
             Request::Scan(request) => request.partitions.first(),
+            Request::Operate(request) => Some(request.digest.partition()),
             Request::Hello(_) | Request::Topology | Request::Ping | Request::Statistics(_) => None,
         }
     }
@@ -108,6 +131,7 @@ impl<'a> Request<'a> {
             Request::Put(request) => request.commit,
             Request::Delete(request) => request.commit,
             Request::Touch(request) => request.commit,
+            Request::Operate(request) => request.commit,
             Request::Hello(_)
             | Request::Topology
             | Request::Ping
@@ -127,12 +151,14 @@ impl<'a> Request<'a> {
             Request::Delete(request) => Ok(Some(request.build(scratch))),
             Request::Touch(request) => request.build(scratch).map(Some),
             Request::Scan(request) => request.build(scratch).map(Some),
+            Request::Operate(request) => request.build(scratch).map(Some),
         }
     }
 
     pub(crate) const fn payload(&self) -> &'a [u8] {
         match self {
             Request::Put(request) => request.content,
+            Request::Operate(request) => request.arguments,
             Request::Hello(_)
             | Request::Topology
             | Request::Ping

@@ -56,11 +56,13 @@ pub enum Status {
     Incompatible,
     /// The first frame was not a hello; the connection closes.
     HelloExpected,
+    /// A step does not go together with the kind of value that its bin has. Nothing was changed.
+    WrongKind,
 }
 
 impl Status {
     /// Every status, in the order of their numbers.
-    pub const ALL: [Status; 25] = [
+    pub const ALL: [Status; 26] = [
         Status::Ok,
         Status::NotFound,
         Status::Exists,
@@ -86,6 +88,7 @@ impl Status {
         Status::NotReady,
         Status::Incompatible,
         Status::HelloExpected,
+        Status::WrongKind,
     ];
 
     /// The number as it travels.
@@ -117,6 +120,7 @@ impl Status {
             Status::NotReady => 23,
             Status::Incompatible => 24,
             Status::HelloExpected => 25,
+            Status::WrongKind => 26,
         }
     }
 
@@ -179,6 +183,7 @@ impl std::fmt::Display for Status {
             Status::NotReady => "the node is still loading",
             Status::Incompatible => "protocol versions or features do not agree",
             Status::HelloExpected => "the first frame must be a hello",
+            Status::WrongKind => "the step does not fit the kind of the bin's value",
         })
     }
 }
@@ -193,6 +198,6 @@ mod tests {
         for status in Status::ALL {
             assert_eq!(Status::from_number(status.number()), Some(status));
         }
-        assert_eq!(Status::from_number(26), None);
+        assert_eq!(Status::from_number(27), None);
     }
 }

@@ -1,7 +1,7 @@
 //! Get: one record, all of its bins, some of them, or what is known of it beside them.
 
 use corelith_record::{Content, project};
-use corelith_store::{Record, Shard};
+use corelith_store::{Metadata, Record, Shard};
 use corelith_wire::{
     Answer, BinSelection, GetRequest, RecordAnswer, RecordMetadata, Refusal, Status,
 };
@@ -50,16 +50,11 @@ pub(super) async fn run(shard: &Shard, get: &GetRequest<'_>) -> Outcome {
     }
 }
 
-/// Answered from the index, without a device read. The index does not know when a record was last
-/// written, and the answer does not say.
+/// Answered from the index, without a device read.
 async fn metadata_only(shard: &Shard, get: &GetRequest<'_>) -> Outcome {
     match shard.metadata(&get.digest).await {
         Ok(Some(found)) => {
-            let metadata = RecordMetadata {
-                generation: found.generation,
-                expiry: found.expiry,
-                last_update: None,
-            };
+            let metadata = metadata_from_index(&found);
             Outcome::Record(Box::new(Found::Part {
                 metadata,
                 content: Vec::new(),
@@ -87,6 +82,15 @@ pub(super) fn select(
                 .map_err(|_| Refusal::new(Status::Internal))?;
             Ok(Some(part))
         }
+    }
+}
+
+/// What the index knows of a record: not when it was last written, and the answer does not say.
+pub(super) const fn metadata_from_index(found: &Metadata) -> RecordMetadata {
+    RecordMetadata {
+        generation: found.generation,
+        expiry: found.expiry,
+        last_update: None,
     }
 }
 

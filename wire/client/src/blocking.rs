@@ -21,13 +21,16 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use corelith_record::ContentBuilder;
-use corelith_wire::{DeleteRequest, GetRequest, PutRequest, RecordMetadata, TouchRequest, Ttl};
+use corelith_record::{ContentBuilder, StepsBuilder};
+use corelith_wire::{
+    DeleteRequest, GetRequest, OperateRequest, PutRequest, RecordMetadata, TouchRequest, Ttl,
+};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::client::NodeDescription;
 use crate::error::{ConnectError, Error};
 use crate::key::AsKey;
+use crate::operated::Operated;
 use crate::options::ClientOptions;
 use crate::record::Record;
 use crate::scan::{ScanOptions, Scanned};
@@ -188,6 +191,15 @@ impl Namespace {
         run(&self.runtime, self.namespace.touch(request))
     }
 
+    /// As [`crate::Namespace::operate`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn operate(&self, request: &OperateRequest<'_>) -> Result<Option<Operated>, Error> {
+        run(&self.runtime, self.namespace.operate(request))
+    }
+
     /// As [`crate::Namespace::scan`].
     #[must_use]
     pub fn scan(&self, options: ScanOptions) -> Scan {
@@ -230,6 +242,42 @@ impl Set {
     /// As there.
     pub fn get_metadata(&self, key: impl AsKey) -> Result<Option<RecordMetadata>, Error> {
         run(&self.runtime, self.set.get_metadata(key))
+    }
+
+    /// As [`crate::Set::exists`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn exists(&self, key: impl AsKey) -> Result<bool, Error> {
+        run(&self.runtime, self.set.exists(key))
+    }
+
+    /// As [`crate::Set::operate`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn operate(
+        &self,
+        key: impl AsKey,
+        steps: &StepsBuilder,
+    ) -> Result<Option<Operated>, Error> {
+        run(&self.runtime, self.set.operate(key, steps))
+    }
+
+    /// As [`crate::Set::operate_with`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn operate_with(
+        &self,
+        key: impl AsKey,
+        steps: &StepsBuilder,
+        options: &WriteOptions,
+    ) -> Result<Option<Operated>, Error> {
+        run(&self.runtime, self.set.operate_with(key, steps, options))
     }
 
     /// As [`crate::Set::put`].

@@ -194,7 +194,7 @@ impl Client {
         finish: impl Finish<Result<T, Refused>>,
     ) -> Result<T, Error> {
         let deadline = self.deadline();
-        let is_write = request.kind().is_write();
+        let is_write = request.is_write();
         let mut doubt = None;
         let mut retry_count = 0;
         loop {

@@ -197,7 +197,7 @@ impl Connection {
         finish: impl Finish<T>,
     ) -> Result<T, CallError> {
         let kind = request.kind();
-        if kind.is_write() && self.access == Access::ReadOnly {
+        if request.is_write() && self.access == Access::ReadOnly {
             return Err(CallError::ReadOnly);
         }
         let namespace = match namespace {

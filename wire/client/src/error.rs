@@ -160,6 +160,14 @@ pub enum Unreadable {
     /// A page of a scan without a record and without a step forward.
     #[error("a page that leads nowhere")]
     NoProgress,
+    /// The bins that an operate's steps saw are not as many as the answer says.
+    #[error("the steps saw {expected} bins, the answer has {found}")]
+    BinCount {
+        /// As many as the answer's counts together.
+        expected: usize,
+        /// As many as it has.
+        found: u16,
+    },
     /// It answers another kind of request than was made under its id.
     #[error("an answer of kind {found} to a request of kind {expected}")]
     Kind {

@@ -48,6 +48,7 @@ mod link;
 mod lock;
 pub mod mock;
 mod namespace;
+mod operated;
 mod options;
 mod reader;
 mod record;
@@ -61,6 +62,7 @@ pub use client::{Client, NodeDescription};
 pub use error::{ConnectError, Doubt, Error, Refused, Unreadable};
 pub use key::{AsKey, digest_of};
 pub use namespace::Namespace;
+pub use operated::Operated;
 pub use options::ClientOptions;
 pub use record::Record;
 pub use scan::{DamagedRecord, Scan, ScanBins, ScanOptions, Scanned, ScannedRecord};
@@ -68,8 +70,11 @@ pub use set::{Set, WriteOptions};
 
 // What appears in this crate's own signatures.
 pub use corelith_index::{Digest, ExpirySeconds, Generation, KnownDigest, PartitionId};
-pub use corelith_record::{Content, ContentBuilder, Key, KeyRef, Value, ValueRef};
+pub use corelith_record::{
+    Bin, BinsIter, Content, ContentBuilder, EncodedSteps, Key, KeyRef, StepsBuilder, Value,
+    ValueRef,
+};
 pub use corelith_wire::{
-    BinNames, BinSelection, Commit, Damage, DeleteRequest, GetRequest, LastUpdateMs, PutMode,
-    PutRequest, RecordMetadata, Status, TouchRequest, Ttl,
+    BinNames, BinSelection, Commit, Damage, DeleteRequest, GetRequest, LastUpdateMs,
+    OperateRequest, PutMode, PutRequest, RecordMetadata, Status, TouchRequest, Ttl,
 };

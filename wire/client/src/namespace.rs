@@ -4,12 +4,13 @@
 use std::sync::Arc;
 
 use corelith_wire::{
-    Answer, DeleteRequest, FrameHeader, GetRequest, PutRequest, RecordMetadata, Request, Status,
-    TouchRequest,
+    Answer, DeleteRequest, FrameHeader, GetRequest, OperateRequest, PutRequest, RecordMetadata,
+    Request, Status, TouchRequest,
 };
 
 use crate::client::{Client, decode};
-use crate::error::{Error, Refused, Unreadable};
+use crate::error::{Doubt, Error, Refused, Unreadable};
+use crate::operated::{Operated, finish_operate};
 use crate::record::Record;
 use crate::scan::{Scan, ScanOptions};
 use crate::set::Set;
@@ -126,6 +127,33 @@ impl Namespace {
             .await;
         match result {
             Ok(metadata) => Ok(Some(metadata)),
+            Err(error) if error.status() == Some(Status::NotFound) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Carries out steps on one record, as one; `None` if it is not there and the steps, or their mode, do
+    /// not make it.
+    ///
+    /// # Errors
+    ///
+    /// Any [`Error`]; only [`Error::InDoubt`] leaves open whether it happened, and never of steps that only
+    /// read.
+    pub async fn operate(&self, request: &OperateRequest<'_>) -> Result<Option<Operated>, Error> {
+        let request = Request::Operate(*request);
+        let result = self
+            .client
+            .call(Some(&self.name), &request, finish_operate)
+            .await;
+        match result {
+            // The steps are done, whatever can be read of what they saw.
+            Ok(parts) => parts.into_operated().map(Some).map_err(|error| {
+                if request.is_write() {
+                    Error::InDoubt(Doubt::Unreadable(error))
+                } else {
+                    Error::Unreadable(error)
+                }
+            }),
             Err(error) if error.status() == Some(Status::NotFound) => Ok(None),
             Err(error) => Err(error),
         }

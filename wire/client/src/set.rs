@@ -4,15 +4,16 @@
 use std::sync::Arc;
 
 use corelith_index::Generation;
-use corelith_record::{ContentBuilder, KeyRef};
+use corelith_record::{ContentBuilder, KeyRef, StepsBuilder};
 use corelith_wire::{
-    BinNames, BinSelection, Commit, DeleteRequest, GetRequest, PutMode, PutRequest, RecordMetadata,
-    TouchRequest, Ttl,
+    BinNames, BinSelection, Commit, DeleteRequest, GetRequest, OperateRequest, PutMode, PutRequest,
+    RecordMetadata, TouchRequest, Ttl,
 };
 
 use crate::error::Error;
 use crate::key::{AsKey, digest_of};
 use crate::namespace::Namespace;
+use crate::operated::Operated;
 use crate::record::Record;
 use crate::scan::{Scan, ScanOptions};
 
@@ -103,6 +104,15 @@ impl Set {
         Ok(record.map(|record| record.metadata()))
     }
 
+    /// Whether a record is there. The node looks into its index alone.
+    ///
+    /// # Errors
+    ///
+    /// Any [`Error`] but doubt.
+    pub async fn exists(&self, key: impl AsKey) -> Result<bool, Error> {
+        Ok(self.get_metadata(key).await?.is_some())
+    }
+
     /// Writes bins into one record, which is created if it is not there; nil removes a bin.
     ///
     /// # Errors
@@ -184,6 +194,78 @@ impl Set {
             content,
         };
         self.namespace.put(&request).await
+    }
+
+    /// Carries out steps on one record as one: nobody sees or changes it in between, each step sees what those
+    /// before it did, and all are done or none. A record that is not there is created by steps that write;
+    /// `None` if it is not there and they do not make it.
+    ///
+    /// ```
+    /// # use corelith_client::mock::MockNode;
+    /// # use corelith_client::{Client, ClientOptions, Error};
+    /// use corelith_client::{Status, StepsBuilder, ValueRef};
+    ///
+    /// # let node = MockNode::start();
+    /// # let address = node.address().to_string();
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    /// # runtime.block_on(async {
+    /// # let client = Client::connect(&address, ClientOptions::default()).await?;
+    /// let pages = client.namespace("test").set("pages");
+    /// let visit = StepsBuilder::new().add("visits", 1).append("log", "anna;").read("visits");
+    /// pages.operate("home", &visit).await?;
+    /// let seen = pages.operate("home", &visit).await?.expect("the steps make the record");
+    /// assert_eq!(seen.get("visits"), Some(ValueRef::Integer(2)));
+    ///
+    /// // A step that does not fit its bin changes nothing, those before it included.
+    /// let wrong = StepsBuilder::new().add("visits", 1).add("log", 1);
+    /// let error = pages.operate("home", &wrong).await.expect_err("log holds a text");
+    /// assert_eq!(error.status(), Some(Status::WrongKind));
+    /// # Ok::<(), Error>(())
+    /// # }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Any [`Error`]; only [`Error::InDoubt`] leaves open whether it happened, and never of steps that only
+    /// read.
+    pub async fn operate(
+        &self,
+        key: impl AsKey,
+        steps: &StepsBuilder,
+    ) -> Result<Option<Operated>, Error> {
+        self.operate_with(key, steps, &WriteOptions::default())
+            .await
+    }
+
+    /// As [`Set::operate`], in another way. With a mode that replaces, the steps begin with no bins.
+    ///
+    /// # Errors
+    ///
+    /// Any [`Error`]; only [`Error::InDoubt`] leaves open whether it happened, and never of steps that only
+    /// read.
+    pub async fn operate_with(
+        &self,
+        key: impl AsKey,
+        steps: &StepsBuilder,
+        options: &WriteOptions,
+    ) -> Result<Option<Operated>, Error> {
+        let key = key.as_key()?;
+        let encoded = if options.store_key {
+            steps.clone().key(key).finish()?
+        } else {
+            steps.finish()?
+        };
+        let request = OperateRequest {
+            digest: digest_of(&self.name, &key),
+            steps: &encoded.codes,
+            mode: options.mode,
+            ttl: options.ttl,
+            expected_generation: options.expected_generation,
+            commit: options.commit,
+            set: &self.name,
+            arguments: &encoded.arguments,
+        };
+        self.namespace.operate(&request).await
     }
 
     /// Removes one record; returns whether it was there.

@@ -511,6 +511,132 @@ pub mod corelith {
         }
 
         impl ::flatbuffers::SimpleToVerifyInSlice for DigestKnown {}
+        #[deprecated(
+            since = "2.0.0",
+            note = "Use associated constants instead. This will no longer be generated in 2021."
+        )]
+        pub const ENUM_MIN_STEP_KIND: u8 = 0;
+        #[deprecated(
+            since = "2.0.0",
+            note = "Use associated constants instead. This will no longer be generated in 2021."
+        )]
+        pub const ENUM_MAX_STEP_KIND: u8 = 33;
+        #[deprecated(
+            since = "2.0.0",
+            note = "Use associated constants instead. This will no longer be generated in 2021."
+        )]
+        #[allow(non_camel_case_types)]
+        pub const ENUM_VALUES_STEP_KIND: [StepKind; 10] = [
+            StepKind::Unset,
+            StepKind::Read,
+            StepKind::ReadAll,
+            StepKind::ReadMetadata,
+            StepKind::Write,
+            StepKind::Add,
+            StepKind::Append,
+            StepKind::Prepend,
+            StepKind::Touch,
+            StepKind::Delete,
+        ];
+
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+        #[repr(transparent)]
+        pub struct StepKind(pub u8);
+        #[allow(non_upper_case_globals)]
+        impl StepKind {
+            pub const Unset: Self = Self(0);
+            pub const Read: Self = Self(1);
+            pub const ReadAll: Self = Self(2);
+            pub const ReadMetadata: Self = Self(3);
+            pub const Write: Self = Self(16);
+            pub const Add: Self = Self(17);
+            pub const Append: Self = Self(18);
+            pub const Prepend: Self = Self(19);
+            pub const Touch: Self = Self(32);
+            pub const Delete: Self = Self(33);
+
+            pub const ENUM_MIN: u8 = 0;
+            pub const ENUM_MAX: u8 = 33;
+            pub const ENUM_VALUES: &'static [Self] = &[
+                Self::Unset,
+                Self::Read,
+                Self::ReadAll,
+                Self::ReadMetadata,
+                Self::Write,
+                Self::Add,
+                Self::Append,
+                Self::Prepend,
+                Self::Touch,
+                Self::Delete,
+            ];
+            /// Returns the variant's name or "" if unknown.
+            pub fn variant_name(self) -> Option<&'static str> {
+                match self {
+                    Self::Unset => Some("Unset"),
+                    Self::Read => Some("Read"),
+                    Self::ReadAll => Some("ReadAll"),
+                    Self::ReadMetadata => Some("ReadMetadata"),
+                    Self::Write => Some("Write"),
+                    Self::Add => Some("Add"),
+                    Self::Append => Some("Append"),
+                    Self::Prepend => Some("Prepend"),
+                    Self::Touch => Some("Touch"),
+                    Self::Delete => Some("Delete"),
+                    _ => None,
+                }
+            }
+        }
+        impl ::core::fmt::Debug for StepKind {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
+                if let Some(name) = self.variant_name() {
+                    f.write_str(name)
+                } else {
+                    f.write_fmt(format_args!("<UNKNOWN {:?}>", self.0))
+                }
+            }
+        }
+        impl<'a> ::flatbuffers::Follow<'a> for StepKind {
+            type Inner = Self;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                let b = unsafe { ::flatbuffers::read_scalar_at::<u8>(buf, loc) };
+                Self(b)
+            }
+        }
+
+        impl ::flatbuffers::Push for StepKind {
+            type Output = StepKind;
+            #[inline]
+            unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
+                unsafe { ::flatbuffers::emplace_scalar::<u8>(dst, self.0) };
+            }
+        }
+
+        impl ::flatbuffers::EndianScalar for StepKind {
+            type Scalar = u8;
+            #[inline]
+            fn to_little_endian(self) -> u8 {
+                self.0.to_le()
+            }
+            #[inline]
+            #[allow(clippy::wrong_self_convention)]
+            fn from_little_endian(v: u8) -> Self {
+                let b = u8::from_le(v);
+                Self(b)
+            }
+        }
+
+        impl<'a> ::flatbuffers::Verifiable for StepKind {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                u8::run_verifier(v, pos)
+            }
+        }
+
+        impl ::flatbuffers::SimpleToVerifyInSlice for StepKind {}
         // struct Digest, aligned to 1
         #[repr(transparent)]
         #[derive(Clone, Copy, PartialEq)]
@@ -4061,6 +4187,488 @@ pub mod corelith {
                 ds.field("expected", &self.expected());
                 ds.field("found", &self.found());
                 ds.field("text", &self.text());
+                ds.finish()
+            }
+        }
+        pub enum OperateRequestOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        pub struct OperateRequest<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for OperateRequest<'a> {
+            type Inner = OperateRequest<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self {
+                    _tab: unsafe { ::flatbuffers::Table::new(buf, loc) },
+                }
+            }
+        }
+
+        impl<'a> OperateRequest<'a> {
+            pub const VT_DIGEST: ::flatbuffers::VOffsetT = 4;
+            pub const VT_STEPS: ::flatbuffers::VOffsetT = 6;
+            pub const VT_MODE: ::flatbuffers::VOffsetT = 8;
+            pub const VT_TTL_RULE: ::flatbuffers::VOffsetT = 10;
+            pub const VT_TTL_S: ::flatbuffers::VOffsetT = 12;
+            pub const VT_EXPECTED_GENERATION: ::flatbuffers::VOffsetT = 14;
+            pub const VT_SET: ::flatbuffers::VOffsetT = 16;
+            pub const VT_COMMIT: ::flatbuffers::VOffsetT = 18;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                OperateRequest { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<
+                'bldr: 'args,
+                'args: 'mut_bldr,
+                'mut_bldr,
+                A: ::flatbuffers::Allocator + 'bldr,
+            >(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args OperateRequestArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<OperateRequest<'bldr>> {
+                let mut builder = OperateRequestBuilder::new(_fbb);
+                if let Some(x) = args.set {
+                    builder.add_set(x);
+                }
+                builder.add_ttl_s(args.ttl_s);
+                if let Some(x) = args.steps {
+                    builder.add_steps(x);
+                }
+                if let Some(x) = args.digest {
+                    builder.add_digest(x);
+                }
+                builder.add_expected_generation(args.expected_generation);
+                builder.add_commit(args.commit);
+                builder.add_ttl_rule(args.ttl_rule);
+                builder.add_mode(args.mode);
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn digest(&self) -> &'a Digest {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<Digest>(OperateRequest::VT_DIGEST, None)
+                        .unwrap()
+                }
+            }
+            #[inline]
+            pub fn steps(&self) -> ::flatbuffers::Vector<'a, u8> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u8>>>(
+                            OperateRequest::VT_STEPS,
+                            None,
+                        )
+                        .unwrap()
+                }
+            }
+            #[inline]
+            pub fn mode(&self) -> PutMode {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<PutMode>(OperateRequest::VT_MODE, Some(PutMode::Unset))
+                        .unwrap()
+                }
+            }
+            #[inline]
+            pub fn ttl_rule(&self) -> TtlRule {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<TtlRule>(OperateRequest::VT_TTL_RULE, Some(TtlRule::Unset))
+                        .unwrap()
+                }
+            }
+            #[inline]
+            pub fn ttl_s(&self) -> u32 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<u32>(OperateRequest::VT_TTL_S, Some(0))
+                        .unwrap()
+                }
+            }
+            #[inline]
+            pub fn expected_generation(&self) -> u16 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<u16>(OperateRequest::VT_EXPECTED_GENERATION, Some(0))
+                        .unwrap()
+                }
+            }
+            #[inline]
+            pub fn set(&self) -> Option<&'a str> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<&str>>(OperateRequest::VT_SET, None)
+                }
+            }
+            #[inline]
+            pub fn commit(&self) -> u8 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<u8>(OperateRequest::VT_COMMIT, Some(0))
+                        .unwrap()
+                }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for OperateRequest<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<Digest>("digest", Self::VT_DIGEST, true)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u8>>>(
+                        "steps",
+                        Self::VT_STEPS,
+                        true,
+                    )?
+                    .visit_field::<PutMode>("mode", Self::VT_MODE, false)?
+                    .visit_field::<TtlRule>("ttl_rule", Self::VT_TTL_RULE, false)?
+                    .visit_field::<u32>("ttl_s", Self::VT_TTL_S, false)?
+                    .visit_field::<u16>("expected_generation", Self::VT_EXPECTED_GENERATION, false)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>(
+                        "set",
+                        Self::VT_SET,
+                        false,
+                    )?
+                    .visit_field::<u8>("commit", Self::VT_COMMIT, false)?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct OperateRequestArgs<'a> {
+            pub digest: Option<&'a Digest>,
+            pub steps: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u8>>>,
+            pub mode: PutMode,
+            pub ttl_rule: TtlRule,
+            pub ttl_s: u32,
+            pub expected_generation: u16,
+            pub set: Option<::flatbuffers::WIPOffset<&'a str>>,
+            pub commit: u8,
+        }
+        impl<'a> Default for OperateRequestArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                OperateRequestArgs {
+                    digest: None, // required field
+                    steps: None,  // required field
+                    mode: PutMode::Unset,
+                    ttl_rule: TtlRule::Unset,
+                    ttl_s: 0,
+                    expected_generation: 0,
+                    set: None,
+                    commit: 0,
+                }
+            }
+        }
+
+        pub struct OperateRequestBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> OperateRequestBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_digest(&mut self, digest: &Digest) {
+                self.fbb_
+                    .push_slot_always::<&Digest>(OperateRequest::VT_DIGEST, digest);
+            }
+            #[inline]
+            pub fn add_steps(
+                &mut self,
+                steps: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u8>>,
+            ) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(
+                    OperateRequest::VT_STEPS,
+                    steps,
+                );
+            }
+            #[inline]
+            pub fn add_mode(&mut self, mode: PutMode) {
+                self.fbb_
+                    .push_slot::<PutMode>(OperateRequest::VT_MODE, mode, PutMode::Unset);
+            }
+            #[inline]
+            pub fn add_ttl_rule(&mut self, ttl_rule: TtlRule) {
+                self.fbb_.push_slot::<TtlRule>(
+                    OperateRequest::VT_TTL_RULE,
+                    ttl_rule,
+                    TtlRule::Unset,
+                );
+            }
+            #[inline]
+            pub fn add_ttl_s(&mut self, ttl_s: u32) {
+                self.fbb_
+                    .push_slot::<u32>(OperateRequest::VT_TTL_S, ttl_s, 0);
+            }
+            #[inline]
+            pub fn add_expected_generation(&mut self, expected_generation: u16) {
+                self.fbb_.push_slot::<u16>(
+                    OperateRequest::VT_EXPECTED_GENERATION,
+                    expected_generation,
+                    0,
+                );
+            }
+            #[inline]
+            pub fn add_set(&mut self, set: ::flatbuffers::WIPOffset<&'b str>) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(OperateRequest::VT_SET, set);
+            }
+            #[inline]
+            pub fn add_commit(&mut self, commit: u8) {
+                self.fbb_
+                    .push_slot::<u8>(OperateRequest::VT_COMMIT, commit, 0);
+            }
+            #[inline]
+            pub fn new(
+                _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            ) -> OperateRequestBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                OperateRequestBuilder {
+                    fbb_: _fbb,
+                    start_: start,
+                }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<OperateRequest<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                self.fbb_.required(o, OperateRequest::VT_DIGEST, "digest");
+                self.fbb_.required(o, OperateRequest::VT_STEPS, "steps");
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for OperateRequest<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("OperateRequest");
+                ds.field("digest", &self.digest());
+                ds.field("steps", &self.steps());
+                ds.field("mode", &self.mode());
+                ds.field("ttl_rule", &self.ttl_rule());
+                ds.field("ttl_s", &self.ttl_s());
+                ds.field("expected_generation", &self.expected_generation());
+                ds.field("set", &self.set());
+                ds.field("commit", &self.commit());
+                ds.finish()
+            }
+        }
+        pub enum OperateAnswerOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        pub struct OperateAnswer<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for OperateAnswer<'a> {
+            type Inner = OperateAnswer<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self {
+                    _tab: unsafe { ::flatbuffers::Table::new(buf, loc) },
+                }
+            }
+        }
+
+        impl<'a> OperateAnswer<'a> {
+            pub const VT_GENERATION: ::flatbuffers::VOffsetT = 4;
+            pub const VT_EXPIRY_S: ::flatbuffers::VOffsetT = 6;
+            pub const VT_LAST_UPDATE_MS: ::flatbuffers::VOffsetT = 8;
+            pub const VT_BIN_COUNTS: ::flatbuffers::VOffsetT = 10;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                OperateAnswer { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<
+                'bldr: 'args,
+                'args: 'mut_bldr,
+                'mut_bldr,
+                A: ::flatbuffers::Allocator + 'bldr,
+            >(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args OperateAnswerArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<OperateAnswer<'bldr>> {
+                let mut builder = OperateAnswerBuilder::new(_fbb);
+                builder.add_last_update_ms(args.last_update_ms);
+                if let Some(x) = args.bin_counts {
+                    builder.add_bin_counts(x);
+                }
+                builder.add_expiry_s(args.expiry_s);
+                builder.add_generation(args.generation);
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn generation(&self) -> u16 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<u16>(OperateAnswer::VT_GENERATION, Some(0))
+                        .unwrap()
+                }
+            }
+            #[inline]
+            pub fn expiry_s(&self) -> u32 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<u32>(OperateAnswer::VT_EXPIRY_S, Some(0))
+                        .unwrap()
+                }
+            }
+            #[inline]
+            pub fn last_update_ms(&self) -> u64 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<u64>(OperateAnswer::VT_LAST_UPDATE_MS, Some(0))
+                        .unwrap()
+                }
+            }
+            #[inline]
+            pub fn bin_counts(&self) -> Option<::flatbuffers::Vector<'a, u16>> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'a, u16>>>(
+                            OperateAnswer::VT_BIN_COUNTS,
+                            None,
+                        )
+                }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for OperateAnswer<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<u16>("generation", Self::VT_GENERATION, false)?
+                    .visit_field::<u32>("expiry_s", Self::VT_EXPIRY_S, false)?
+                    .visit_field::<u64>("last_update_ms", Self::VT_LAST_UPDATE_MS, false)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<::flatbuffers::Vector<'_, u16>>>(
+                        "bin_counts",
+                        Self::VT_BIN_COUNTS,
+                        false,
+                    )?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct OperateAnswerArgs<'a> {
+            pub generation: u16,
+            pub expiry_s: u32,
+            pub last_update_ms: u64,
+            pub bin_counts: Option<::flatbuffers::WIPOffset<::flatbuffers::Vector<'a, u16>>>,
+        }
+        impl<'a> Default for OperateAnswerArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                OperateAnswerArgs {
+                    generation: 0,
+                    expiry_s: 0,
+                    last_update_ms: 0,
+                    bin_counts: None,
+                }
+            }
+        }
+
+        pub struct OperateAnswerBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> OperateAnswerBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_generation(&mut self, generation: u16) {
+                self.fbb_
+                    .push_slot::<u16>(OperateAnswer::VT_GENERATION, generation, 0);
+            }
+            #[inline]
+            pub fn add_expiry_s(&mut self, expiry_s: u32) {
+                self.fbb_
+                    .push_slot::<u32>(OperateAnswer::VT_EXPIRY_S, expiry_s, 0);
+            }
+            #[inline]
+            pub fn add_last_update_ms(&mut self, last_update_ms: u64) {
+                self.fbb_
+                    .push_slot::<u64>(OperateAnswer::VT_LAST_UPDATE_MS, last_update_ms, 0);
+            }
+            #[inline]
+            pub fn add_bin_counts(
+                &mut self,
+                bin_counts: ::flatbuffers::WIPOffset<::flatbuffers::Vector<'b, u16>>,
+            ) {
+                self.fbb_.push_slot_always::<::flatbuffers::WIPOffset<_>>(
+                    OperateAnswer::VT_BIN_COUNTS,
+                    bin_counts,
+                );
+            }
+            #[inline]
+            pub fn new(
+                _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            ) -> OperateAnswerBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                OperateAnswerBuilder {
+                    fbb_: _fbb,
+                    start_: start,
+                }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<OperateAnswer<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for OperateAnswer<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("OperateAnswer");
+                ds.field("generation", &self.generation());
+                ds.field("expiry_s", &self.expiry_s());
+                ds.field("last_update_ms", &self.last_update_ms());
+                ds.field("bin_counts", &self.bin_counts());
                 ds.finish()
             }
         }

@@ -3,11 +3,11 @@
 
 use corelith_index::{Digest, ExpirySeconds, Generation, KnownDigest, PartitionId, ScanPosition};
 use corelith_wire::{
-    Answer, BinNames, BinSelection, Commit, Damage, DamagedRecord, DeleteRequest, Features,
-    FrameEncoder, GetRequest, HelloAnswer, HelloRequest, LastUpdateMs, MessageKind, Namespace,
-    NamespaceId, PartitionList, PutMode, PutRequest, RecordAnswer, RecordMetadata, Refusal,
-    Request, RequestEnvelope, RequestId, ScanPageBuilder, ScanRecord, ScanRequest,
-    StatisticsRequest, Status, TopologyAnswer, TouchRequest, Ttl,
+    Answer, BinCounts, BinNames, BinSelection, Commit, Damage, DamagedRecord, DeleteRequest,
+    Features, FrameEncoder, GetRequest, HelloAnswer, HelloRequest, LastUpdateMs, MessageKind,
+    Namespace, NamespaceId, OperateAnswer, OperateRequest, PartitionList, PutMode, PutRequest,
+    RecordAnswer, RecordMetadata, Refusal, Request, RequestEnvelope, RequestId, ScanPageBuilder,
+    ScanRecord, ScanRequest, StatisticsRequest, Status, TopologyAnswer, TouchRequest, Ttl,
 };
 
 /// One frame with its name, which is also the name of its golden file.
@@ -68,6 +68,7 @@ pub(crate) fn with_requests(mut visit: impl FnMut(&'static str, Request<'_>)) {
     with_gets_and_puts(&mut visit);
     with_other_writes(&mut visit);
     with_scans(&mut visit);
+    with_operates(&mut visit);
 }
 
 const NAMES: [&str; 3] = ["carrier", "flight", "gr\u{f6}\u{df}e"];
@@ -207,6 +208,31 @@ fn with_scans(visit: &mut dyn FnMut(&'static str, Request<'_>)) {
     visit("request_scan_resumed", Request::Scan(resumed));
 }
 
+fn with_operates(visit: &mut dyn FnMut(&'static str, Request<'_>)) {
+    let operate = OperateRequest {
+        digest: digest(),
+        steps: &[1, 17, 33],
+        mode: PutMode::UpdateOnly,
+        ttl: Ttl::Seconds(60),
+        expected_generation: Generation::new(7),
+        commit: Commit::Buffered,
+        set: "demo",
+        arguments: CONTENT,
+    };
+    visit("request_operate", Request::Operate(operate));
+    let read = OperateRequest {
+        steps: &[2],
+        mode: PutMode::Merge,
+        ttl: Ttl::NamespaceDefault,
+        expected_generation: None,
+        commit: Commit::NamespaceDefault,
+        set: "",
+        arguments: b"",
+        ..operate
+    };
+    visit("request_operate_read", Request::Operate(read));
+}
+
 pub(crate) fn with_answers(mut visit: impl FnMut(&'static str, Answer<'_>)) {
     with_node_answers(&mut visit);
     with_record_answers(&mut visit);
@@ -263,6 +289,18 @@ fn with_record_answers(visit: &mut dyn FnMut(&'static str, Answer<'_>)) {
         ..metadata()
     };
     visit("answer_touch", Answer::Touched(expires_never));
+    let operated = OperateAnswer {
+        metadata: Some(metadata()),
+        bin_counts: BinCounts::new(&[1, 3, 0]),
+        bins: CONTENT,
+    };
+    visit("answer_operate", Answer::Operated(operated));
+    let gone = OperateAnswer {
+        metadata: None,
+        bin_counts: BinCounts::new(&[]),
+        bins: b"",
+    };
+    visit("answer_operate_gone", Answer::Operated(gone));
 }
 
 fn with_pages(visit: &mut dyn FnMut(&'static str, Answer<'_>)) {

@@ -5,10 +5,12 @@ use std::ops::Bound;
 use std::time::SystemTime;
 
 use corelith_index::{Digest, ExpirySeconds, Generation, KnownDigest, PartitionId, ScanPosition};
-use corelith_record::{Content, Update, merge, project, replace};
+use corelith_record::{
+    Content, EditError, Effect, Reads, Steps, Update, merge, operate, project, replace,
+};
 use corelith_wire::{
-    BinSelection, Damage, DamagedRecord, DeleteRequest, LastUpdateMs, NamespaceId, PutMode,
-    PutRequest, RecordMetadata, Refusal, ScanPageBuilder, ScanRecord, ScanRequest, Status,
+    BinSelection, Damage, DamagedRecord, DeleteRequest, LastUpdateMs, NamespaceId, OperateRequest,
+    PutMode, PutRequest, RecordMetadata, Refusal, ScanPageBuilder, ScanRecord, ScanRequest, Status,
     TouchRequest, Ttl,
 };
 
@@ -120,6 +122,72 @@ impl Records {
             stored.metadata = metadata;
         }
         Ok(metadata)
+    }
+
+    pub(crate) fn operate(
+        &mut self,
+        namespace: &str,
+        request: &OperateRequest<'_>,
+        reads: &mut Reads,
+    ) -> Outcome<Option<RecordMetadata>> {
+        let steps = Steps::parse(request.steps, request.arguments);
+        let steps = steps.map_err(|_| Refusal::new(Status::InvalidArgument))?;
+        let replaces = !matches!(request.mode, PutMode::Merge | PutMode::UpdateOnly);
+        if replaces && (!steps.is_write() || steps.has_touch()) {
+            return Err(Refusal::new(Status::InvalidArgument));
+        }
+        let old = self.find(namespace, request.digest);
+        let needs_record = !steps.is_write()
+            || steps.has_touch()
+            || matches!(request.mode, PutMode::UpdateOnly | PutMode::ReplaceOnly);
+        if old.is_none() && needs_record {
+            return Err(Refusal::new(Status::NotFound));
+        }
+        if old.is_some() && request.mode == PutMode::CreateOnly {
+            return Err(Refusal::new(Status::Exists));
+        }
+        check_generation(old, request.expected_generation)?;
+        let mut bins = Content::empty();
+        if let Some(old) = old.filter(|_| steps.need_content() && !replaces) {
+            check_damage(old)?;
+            bins = Content::from_stored(&old.content).unwrap_or(bins);
+        }
+        let mut content = Vec::new();
+        let effect = operate(&bins, steps.key(), steps, &mut content, reads);
+        let effect = effect.map_err(|failed| match failed.error {
+            EditError::WrongKind { .. } => Refusal::new(Status::WrongKind),
+            EditError::Content(_) => Refusal::new(Status::TooLarge),
+        })?;
+        let mut metadata = next(old, request.ttl);
+        let key = key(namespace, request.digest);
+        match (effect, old) {
+            (Effect::Written(0), None) => return Err(Refusal::new(Status::NotFound)),
+            (Effect::Written(0), Some(_)) => {
+                self.stored.remove(&key);
+                return Ok(None);
+            }
+            (Effect::Written(_), _) => {
+                let stored = Stored {
+                    metadata,
+                    set: request.set.to_owned(),
+                    content,
+                    damage: None,
+                };
+                self.stored.insert(key, stored);
+            }
+            (Effect::Touched, _) => {
+                if let Some(stored) = self.stored.get_mut(&key) {
+                    stored.metadata = metadata;
+                }
+            }
+            (Effect::Nothing, _) => {
+                metadata = old.map_or(metadata, |old| old.metadata);
+                if !steps.need_content() {
+                    metadata.last_update = None;
+                }
+            }
+        }
+        Ok(Some(metadata))
     }
 
     pub(crate) fn damage(&mut self, namespace: &str, digest: Digest, damage: Damage) -> bool {

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use corelith_record::Reads;
 use corelith_wire::{
-    Answer, Features, FrameEncoder, FrameHeader, HelloAnswer, MessageKind, Namespace, NamespaceId,
-    RecordAnswer, Refusal, Request, ScanPageBuilder, Status, TopologyAnswer,
+    Answer, BinCounts, Features, FrameEncoder, FrameHeader, HelloAnswer, MessageKind, Namespace,
+    NamespaceId, OperateAnswer, RecordAnswer, Refusal, Request, ScanPageBuilder, Status,
+    TopologyAnswer,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -143,6 +145,7 @@ fn execute(
     let id = header.request_id();
     let mut content = Vec::new();
     let mut page = ScanPageBuilder::new();
+    let mut reads = Reads::default();
     let names = state.options.namespaces.clone();
     let name = match header.namespace() {
         Some(id) => namespace_of(&names, id, state.map_generation),
@@ -178,6 +181,13 @@ fn execute(
         Request::Scan(request) => records
             .scan(name, request, &mut page)
             .map(|()| Answer::Page(page.page())),
+        Request::Operate(request) => records.operate(name, request, &mut reads).map(|metadata| {
+            Answer::Operated(OperateAnswer {
+                metadata,
+                bin_counts: BinCounts::new(&reads.bin_counts),
+                bins: &reads.bins,
+            })
+        }),
     };
     match outcome {
         Ok(answer) => {

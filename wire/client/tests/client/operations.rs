@@ -4,8 +4,8 @@ use std::time::{Duration, SystemTime};
 
 use corelith_client::mock::{MockNode, MockOptions};
 use corelith_client::{
-    ContentBuilder, Error, Generation, PutMode, RecordMetadata, Status, Ttl, Value, ValueRef,
-    WriteOptions,
+    ContentBuilder, Error, Generation, PutMode, RecordMetadata, Status, StepsBuilder, Ttl, Value,
+    ValueRef, WriteOptions,
 };
 
 use crate::{connect, run};
@@ -262,4 +262,114 @@ fn the_namespace_that_is_meant_is_the_only_one_or_test() {
             assert_eq!(client.default_namespace().await.unwrap().name(), meant);
         });
     }
+}
+
+#[test]
+fn steps_on_one_record() {
+    run(async {
+        let node = MockNode::start();
+        let set = connect(&node).await.namespace("test").set("demo");
+        // Reads alone make no record.
+        let reads = StepsBuilder::new().read("n").read_metadata();
+        assert!(set.operate("k", &reads).await.unwrap().is_none());
+        assert!(!set.exists("k").await.unwrap());
+
+        let steps = StepsBuilder::new()
+            .read("n")
+            .add("n", 5)
+            .prepend("s", "b")
+            .prepend("s", "a")
+            .read_metadata()
+            .read("n")
+            .read_all();
+        let done = set.operate("k", &steps).await.unwrap().unwrap();
+        assert!(set.exists("k").await.unwrap());
+        assert_eq!(done.metadata().unwrap().generation, Generation::FIRST);
+        assert_eq!(done.read_count(), 4);
+        let seen = |number| -> Vec<(String, String)> {
+            let bins = done.read(number);
+            bins.map(|bin| (bin.name().to_string(), bin.value().to_string()))
+                .collect()
+        };
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(seen(0), [pair("n", "nil")]);
+        assert_eq!(seen(1), []);
+        assert_eq!(seen(2), [pair("n", "5")]);
+        assert_eq!(seen(3), [pair("n", "5"), pair("s", "\"ab\"")]);
+        assert_eq!(seen(4), []);
+        assert_eq!(done.get("n"), Some(ValueRef::Integer(5)));
+        assert_eq!(done.get("none"), None);
+
+        let touched = set.operate("k", &StepsBuilder::new().touch()).await;
+        let generation = touched.unwrap().unwrap().metadata().unwrap().generation;
+        assert_eq!(generation.get(), 2);
+        let read = set.operate("k", &reads).await.unwrap().unwrap();
+        assert_eq!(read.metadata().unwrap().generation.get(), 2);
+        let gone = StepsBuilder::new().read("n").delete();
+        let gone = set.operate("k", &gone).await.unwrap().unwrap();
+        assert_eq!(gone.metadata(), None);
+        assert_eq!(gone.get("n"), Some(ValueRef::Integer(5)));
+        assert_eq!(node.record_count(), 0);
+    });
+}
+
+#[test]
+fn steps_that_are_refused() {
+    run(async {
+        let node = MockNode::start();
+        let set = connect(&node).await.namespace("test").set("demo");
+        let with = |mode, generation| WriteOptions {
+            mode,
+            expected_generation: Generation::new(generation),
+            ..WriteOptions::default()
+        };
+        let status = |result: Result<_, Error>| result.unwrap_err().status();
+        let add = StepsBuilder::new().add("a", 1);
+        let update = with(PutMode::UpdateOnly, 0);
+        assert!(set.operate_with(1, &add, &update).await.unwrap().is_none());
+        assert!(
+            set.operate(1, &StepsBuilder::new().touch())
+                .await
+                .unwrap()
+                .is_none()
+        );
+        assert!(
+            set.operate(1, &StepsBuilder::new().remove("a"))
+                .await
+                .unwrap()
+                .is_none()
+        );
+        set.put(1, &bins()).await.unwrap();
+
+        let wrong = StepsBuilder::new().add("a", 1).append("a", "x");
+        assert_eq!(
+            status(set.operate(1, &wrong).await),
+            Some(Status::WrongKind)
+        );
+        let create = set
+            .operate_with(1, &add, &with(PutMode::CreateOnly, 0))
+            .await;
+        assert_eq!(status(create), Some(Status::Exists));
+        let other = set.operate_with(1, &add, &with(PutMode::Merge, 9)).await;
+        assert_eq!(status(other), Some(Status::GenerationMismatch));
+        let touch = StepsBuilder::new().touch();
+        let replace = set
+            .operate_with(1, &touch, &with(PutMode::Replace, 0))
+            .await;
+        assert_eq!(status(replace), Some(Status::InvalidArgument));
+        let none = set.operate(1, &StepsBuilder::new()).await;
+        assert!(matches!(none, Err(Error::Invalid(_))), "{none:?}");
+        let record = set.get(1).await.unwrap().unwrap();
+        assert_eq!(record.get("a"), Some(ValueRef::Integer(1)));
+        assert_eq!(record.generation(), Generation::FIRST);
+
+        let done = set
+            .operate_with(1, &add, &with(PutMode::ReplaceOnly, 1))
+            .await;
+        assert_eq!(
+            done.unwrap().unwrap().metadata().unwrap().generation.get(),
+            2
+        );
+        assert_eq!(set.get(1).await.unwrap().unwrap().content().bins().len(), 1);
+    });
 }

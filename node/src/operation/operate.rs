@@ -1,0 +1,221 @@
+//! Operate: several steps on one record, as one.
+//!
+//! What the steps do to a record's bins is `corelith-record`'s; here stand the conditions, the way to
+//! the store and the answer. Steps that only read make no version; those that do not depend on what
+//! the record holds cost no device read; all others cost one.
+
+use corelith_index::SetId;
+use corelith_record::{Content, Effect, Reads, Step, StepError, Steps, operate};
+use corelith_store::{Change, Current, Needs, Shard, WriteError};
+use corelith_wire::{
+    Answer, BinCounts, OperateAnswer, OperateRequest, PutMode, RecordMetadata, Refusal, Status,
+    limits,
+};
+
+use super::terms::Terms;
+use super::{Outcome, Reply, check_generation, get, metadata_of};
+use crate::namespaces::Policy;
+use crate::refusal::{self, Rejection};
+
+/// What is to be answered.
+pub(crate) struct Operated {
+    /// `None` if the record is no more.
+    metadata: Option<RecordMetadata>,
+    reads: Reads,
+}
+
+impl Operated {
+    /// Writes the answer.
+    pub(crate) fn write(&self, reply: &mut Reply<'_>) {
+        reply.answer(&Answer::Operated(OperateAnswer {
+            metadata: self.metadata,
+            bin_counts: BinCounts::new(&self.reads.bin_counts),
+            bins: &self.reads.bins,
+        }));
+    }
+}
+
+pub(super) async fn run(shard: &Shard, request: &OperateRequest<'_>, terms: Terms<'_>) -> Outcome {
+    let steps = match Steps::parse(request.steps, request.arguments) {
+        Ok(steps) => steps,
+        Err(error) => return explained(Status::InvalidArgument, &error.to_string()),
+    };
+    let replaces = replaces(request.mode);
+    if replaces && !steps.is_write() {
+        return Outcome::Refused(
+            Refusal::new(Status::InvalidArgument).explained(
+                "steps that only read replace nothing: use the mode Merge or UpdateOnly",
+            ),
+        );
+    }
+    if replaces && steps.has_touch() {
+        return Outcome::Refused(
+            Refusal::new(Status::InvalidArgument)
+                .explained("a touch keeps the record as it is: use the mode Merge or UpdateOnly"),
+        );
+    }
+    if steps.is_write() {
+        write(shard, request, (steps, terms)).await
+    } else {
+        read(shard, request, steps).await
+    }
+}
+
+async fn write(
+    shard: &Shard,
+    request: &OperateRequest<'_>,
+    (steps, terms): (Steps<'_>, Terms<'_>),
+) -> Outcome {
+    let set = match shard.known_set(request.set) {
+        Some(set) => set,
+        None => match shard.set_id(request.set).await {
+            Ok(set) => set,
+            Err(error) => return Outcome::Refused(refusal::of_set(&error)),
+        },
+    };
+    let needs = if steps.need_content() && !replaces(request.mode) {
+        Needs::Content
+    } else {
+        Needs::Metadata
+    };
+    let now_ms = shard.now_ms();
+    let mut reads = Reads::default();
+    let mut is_gone = false;
+    let written = shard
+        .write_as(
+            terms.commit,
+            (&request.digest, needs),
+            &[],
+            |current, made| {
+                terms.deadline.check()?;
+                let change = decide(
+                    request,
+                    steps,
+                    (terms.policy, set, now_ms),
+                    current,
+                    (made, &mut reads),
+                )?;
+                is_gone = change == Change::Delete;
+                Ok(change)
+            },
+        )
+        .await;
+    match written {
+        Ok(written) => Outcome::Operated(Box::new(Operated {
+            metadata: (!is_gone).then(|| metadata_of(&written, now_ms)),
+            reads,
+        })),
+        Err(WriteError::Rejected(Rejection::Step(error))) => failed(steps, &error),
+        Err(error) => Outcome::Refused(refusal::of_write(&error)),
+    }
+}
+
+fn decide(
+    request: &OperateRequest<'_>,
+    steps: Steps<'_>,
+    (policy, set, now_ms): (Policy, SetId, u64),
+    current: Option<Current<'_>>,
+    (made, reads): (&mut Vec<u8>, &mut Reads),
+) -> Result<Change, Rejection> {
+    match (request.mode, current) {
+        (PutMode::CreateOnly, Some(_)) => return Err(Rejection::Exists),
+        (PutMode::UpdateOnly | PutMode::ReplaceOnly, None) => return Err(Rejection::NotFound),
+        (_, None) if steps.has_touch() => return Err(Rejection::NotFound),
+        _ => {}
+    }
+    check_generation(request.expected_generation, current)?;
+    let old = match current {
+        Some(current) if !replaces(request.mode) && !current.content.is_empty() => {
+            Content::from_stored(current.content).map_err(|_| Rejection::Content)?
+        }
+        _ => Content::empty(),
+    };
+    let effect = operate(&old, steps.key(), steps, made, reads).map_err(Rejection::Step)?;
+    match (effect, current) {
+        (Effect::Written(0), Some(_)) => return Ok(Change::Delete),
+        (Effect::Written(0), None) => return Err(Rejection::NotFound),
+        _ => {}
+    }
+    let expiry = policy.lifetimes.expiry_of(request.ttl, current, now_ms)?;
+    match effect {
+        Effect::Written(_) => {
+            policy.check_length(made)?;
+            Ok(Change::PutMade { expiry, set })
+        }
+        // There is a write among the steps, so this is a touch, and a touch needs a record.
+        Effect::Touched | Effect::Nothing => Ok(Change::Touch { expiry }),
+    }
+}
+
+async fn read(shard: &Shard, request: &OperateRequest<'_>, steps: Steps<'_>) -> Outcome {
+    let needs_record = steps.need_content();
+    let found = if needs_record {
+        shard
+            .get(&request.digest)
+            .await
+            .map(|record| record.map(|record| (get::metadata_of(&record), Some(record))))
+    } else {
+        shard
+            .metadata(&request.digest)
+            .await
+            .map(|found| found.map(|found| (get::metadata_from_index(&found), None)))
+    };
+    let (metadata, record) = match found {
+        Ok(Some(found)) => found,
+        Ok(None) => return Outcome::Refused(Refusal::new(Status::NotFound)),
+        Err(error) => return Outcome::Refused(refusal::of_read(&error)),
+    };
+    if let Some(expected) = request.expected_generation
+        && expected != metadata.generation
+    {
+        let found = u64::from(metadata.generation.get());
+        return Outcome::Refused(
+            Refusal::new(Status::GenerationMismatch).disagreement(expected.get().into(), found),
+        );
+    }
+    let old = match &record {
+        Some(record) => Content::from_stored(record.content()),
+        None => Ok(Content::empty()),
+    };
+    // The content was checked when it was put, and its checksum has been verified since.
+    let Ok(old) = old else {
+        return Outcome::Refused(Refusal::new(Status::Damaged));
+    };
+    let mut reads = Reads::default();
+    match operate(&old, None, steps, &mut Vec::new(), &mut reads) {
+        Ok(_) => Outcome::Operated(Box::new(Operated {
+            metadata: Some(metadata),
+            reads,
+        })),
+        Err(error) => failed(steps, &error),
+    }
+}
+
+/// Whether the steps begin with no bins, whatever the record holds.
+const fn replaces(mode: PutMode) -> bool {
+    match mode {
+        PutMode::Replace | PutMode::ReplaceOnly | PutMode::CreateOnly => true,
+        PutMode::Merge | PutMode::UpdateOnly => false,
+    }
+}
+
+/// A step that cannot be carried out, with its number as people count and the bin that it is about.
+fn failed(steps: Steps<'_>, error: &StepError) -> Outcome {
+    let status = refusal::status_of_step(error);
+    let number = u32::from(error.step) + 1;
+    let reason = error.error;
+    let text = match steps.iter().nth(usize::from(error.step)) {
+        Some(Step::Read(bin) | Step::Edit(bin, _)) => {
+            format!("step {number}, bin \"{bin}\": {reason}")
+        }
+        _ => format!("step {number}: {reason}"),
+    };
+    explained(status, &text)
+}
+
+/// A refusal whose text is made for the occasion.
+fn explained(status: Status, text: &str) -> Outcome {
+    let cut = text.floor_char_boundary(limits::REFUSAL_TEXT_BYTES_MAX);
+    let text = text.get(..cut).unwrap_or_default();
+    Outcome::Explained(Box::new((status, text.to_owned())))
+}
