@@ -2,6 +2,7 @@
 //! checked without a device or a node; does nothing else.
 
 mod commit;
+mod operate;
 mod pages;
 mod records;
 mod rows;
@@ -12,10 +13,11 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 pub use commit::CommitArguments;
+pub use operate::OperateArguments;
 pub use pages::{CompletionArguments, ManArguments};
 pub use records::{
-    DeleteArguments, GetArguments, KeyArguments, PutArguments, ScanArguments, StatsArguments,
-    TouchArguments,
+    DeleteArguments, ExistsArguments, GetArguments, KeyArguments, PutArguments, ScanArguments,
+    StatsArguments, TouchArguments,
 };
 pub use rows::{ExportArguments, FileFormat, LoadArguments, LoadMode};
 pub use volumes::{VolumeCommand, VolumeCreateArguments, VolumeShowArguments};
@@ -66,6 +68,10 @@ pub enum Command {
     Put(PutArguments),
     /// Read one record
     Get(GetArguments),
+    /// Ask whether a record is there
+    Exists(ExistsArguments),
+    /// Read and change bins of one record, in several steps as one
+    Operate(OperateArguments),
     /// Remove one record
     Delete(DeleteArguments),
     /// Give one record another time to live

@@ -14,6 +14,7 @@ pub mod volume;
 
 pub mod damage;
 pub mod node;
+pub mod operate;
 pub mod record_json;
 pub mod records;
 pub mod scan;
@@ -70,6 +71,8 @@ fn carry_out(arguments: &Arguments) -> Result<(), Failure> {
         Command::Volume(VolumeCommand::Show(show)) => volume::show(show, is_json),
         Command::Put(put) => records::put(put, is_json),
         Command::Get(get) => records::get(get, is_json),
+        Command::Exists(exists) => records::exists(exists, is_json),
+        Command::Operate(operate) => operate::operate(operate, is_json),
         Command::Delete(delete) => records::delete(delete, is_json),
         Command::Touch(touch) => records::touch(touch, is_json),
         Command::Scan(scan) => scan::scan(scan, is_json),

@@ -105,6 +105,9 @@ fn refusal(refused: &Refused) -> Failure {
     }
     let remedy = match refused.status {
         Status::Exists => "leave out --create-only to write over it",
+        Status::WrongKind => {
+            "nothing was changed: read the bin, and write it where its kind is to change"
+        }
         Status::TooLarge => "make the record smaller: at most half a segment and 8 MiB",
         Status::OutOfSpace => "remove records or let them expire; deletes work on a full volume",
         Status::OutOfMemory => "raise the node's memory_limit; overwrites and deletes still work",

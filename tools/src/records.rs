@@ -6,7 +6,9 @@ use corelith_client::{
 };
 use serde::Serialize;
 
-use crate::arguments::{DeleteArguments, GetArguments, KeyArguments, PutArguments, TouchArguments};
+use crate::arguments::{
+    DeleteArguments, ExistsArguments, GetArguments, KeyArguments, PutArguments, TouchArguments,
+};
 use crate::failure::{Exit, Failure};
 use crate::json::{JsonKey, JsonValue};
 use crate::node::{failure_of, namespace_of, with_node};
@@ -87,6 +89,36 @@ pub fn get(arguments: &GetArguments, is_json: bool) -> Result<(), Failure> {
     output.finish()
 }
 
+/// `corelith exists`.
+///
+/// # Errors
+/// That cannot be told, or it is not there.
+pub fn exists(arguments: &ExistsArguments, is_json: bool) -> Result<(), Failure> {
+    let key = arguments.key.parse()?;
+    let (exists, namespace) = with_node(&arguments.key.place.node, async |client| {
+        let namespace = namespace_of(&arguments.key.place, &client).await?;
+        let set = namespace.set(&arguments.key.set);
+        let exists = set.exists(&key).await.map_err(failure_of)?;
+        Ok((exists, namespace))
+    })?;
+    #[derive(Serialize)]
+    struct Exists {
+        exists: bool,
+    }
+    let mut output = Output::new();
+    if is_json {
+        output.json(&Exists { exists })?;
+    } else if exists {
+        output.line("it is there")?;
+    }
+    output.finish()?;
+    if exists {
+        Ok(())
+    } else {
+        Err(arguments.key.not_found(&namespace))
+    }
+}
+
 /// `corelith delete`.
 ///
 /// # Errors
@@ -142,12 +174,12 @@ pub fn touch(arguments: &TouchArguments, is_json: bool) -> Result<(), Failure> {
 }
 
 impl KeyArguments {
-    fn parse(&self) -> Result<Key, Failure> {
+    pub(crate) fn parse(&self) -> Result<Key, Failure> {
         let key = self.key_type.parse(&self.key);
         key.map_err(|error| Failure::new(error.to_string(), "give its type with --key-type"))
     }
 
-    fn not_found(&self, namespace: &Namespace) -> Failure {
+    pub(crate) fn not_found(&self, namespace: &Namespace) -> Failure {
         let set = if self.set.is_empty() {
             String::new()
         } else {

@@ -60,7 +60,7 @@ pub struct PutArguments {
     pub ttl: Ttl,
 
     /// The record must not be there.
-    #[arg(long, conflicts_with_all = ["update_only", "replace", "generation"])]
+    #[arg(long, conflicts_with_all = ["update_only", "replace", "replace_only", "generation"])]
     pub create_only: bool,
 
     /// The record must be there.
@@ -70,6 +70,10 @@ pub struct PutArguments {
     /// The bins become the whole record; others are removed.
     #[arg(long)]
     pub replace: bool,
+
+    /// The same, and the record must be there.
+    #[arg(long)]
+    pub replace_only: bool,
 
     /// The generation that the record must have.
     #[arg(long, value_name = "N", value_parser = parse_generation)]
@@ -88,13 +92,23 @@ impl PutArguments {
     /// What to do with the record that is there.
     #[must_use]
     pub fn mode(&self) -> PutMode {
-        match (self.create_only, self.update_only, self.replace) {
-            (true, _, _) => PutMode::CreateOnly,
-            (false, true, true) => PutMode::ReplaceOnly,
-            (false, true, false) => PutMode::UpdateOnly,
-            (false, false, true) => PutMode::Replace,
-            (false, false, false) => PutMode::Merge,
-        }
+        let update_only = self.update_only || self.replace_only;
+        mode(
+            self.create_only,
+            update_only,
+            self.replace || self.replace_only,
+        )
+    }
+}
+
+/// The mode that three flags stand for.
+pub(super) const fn mode(create_only: bool, update_only: bool, replace: bool) -> PutMode {
+    match (create_only, update_only, replace) {
+        (true, _, _) => PutMode::CreateOnly,
+        (false, true, true) => PutMode::ReplaceOnly,
+        (false, true, false) => PutMode::UpdateOnly,
+        (false, false, true) => PutMode::Replace,
+        (false, false, false) => PutMode::Merge,
     }
 }
 
@@ -123,6 +137,19 @@ pub struct GetArguments {
     /// Only what is known of the record beside its bins: no device is read for it.
     #[arg(long)]
     pub metadata: bool,
+}
+
+/// What to look for.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  corelith exists alice
+  corelith exists 17 --key-type integer --set seats
+
+The node looks into its index; no device is read. Exit code 0: it is there. Exit code 3: it is not.")]
+pub struct ExistsArguments {
+    /// Which record.
+    #[command(flatten)]
+    pub key: KeyArguments,
 }
 
 /// What to remove.
@@ -220,7 +247,7 @@ pub struct StatsArguments {
     pub each: bool,
 }
 
-fn parse_generation(text: &str) -> Result<Generation, String> {
+pub(super) fn parse_generation(text: &str) -> Result<Generation, String> {
     let number = text.parse().ok().and_then(Generation::new);
     number
         .ok_or_else(|| "write a number from 1 to 65535, as `corelith get KEY` shows it".to_owned())

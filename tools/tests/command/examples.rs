@@ -90,7 +90,7 @@ impl<'a> Shell<'a> {
         self.remove_records();
         self.write_files();
         let given: &[&str] = match command {
-            "get" | "touch" | "delete" => &[
+            "get" | "exists" | "touch" | "delete" => &[
                 "corelith put alice city=Berlin age=31",
                 "corelith put 17 --key-type integer --set seats by=anna",
                 FLIGHTS,

@@ -406,3 +406,92 @@ fn a_write_is_answered_ahead_of_the_device_only_where_that_is_allowed() {
     let found = node.ask(&["get", "views", "--json"]).json();
     assert_eq!(found["bins"], json!({"count": 2}));
 }
+
+/// Reads of records from devices since the node's start.
+fn record_reads(node: &Node) -> u64 {
+    let name = "corelith_record_reads_total";
+    let totals = node.ask(&["stats", "--json", "--prefix", name]).json();
+    totals[format!("{name}{{namespace=\"test\"}}")]
+        .as_u64()
+        .unwrap()
+}
+
+#[test]
+fn steps_are_carried_out_as_one_and_outlive_the_node() {
+    let mut node = Node::start(&["a", "b"]);
+    node.ask(&["exists", "k"])
+        .check_failed(3, &["no record \"k\""]);
+    node.ask(&["operate", "k", "read-all"])
+        .check_failed(3, &["no record \"k\""]);
+    node.ask(&["operate", "k", "touch"])
+        .check_failed(3, &["no record \"k\""]);
+    let steps = [
+        "operate",
+        "k",
+        "add",
+        "n=5",
+        "append",
+        "s=x",
+        "read-all",
+        "--store-key",
+        "--json",
+    ];
+    for (generation, n, s) in [(1, 5, "x"), (2, 10, "xx"), (3, 15, "xxx")] {
+        let before = record_reads(&node);
+        let done = node.ask(&steps).json();
+        let expected = json!({"generation": generation, "reads": [{"n": n, "s": s}]});
+        assert_eq!(done, expected);
+        // One read of the record that is there at most, none of one that is not.
+        assert!(record_reads(&node) - before <= u64::from(generation > 1));
+    }
+    node.ask(&[
+        "operate", "k", "add", "n=1", "write", "t=1", "append", "n=x",
+    ])
+    .check_failed(1, &["step 3, bin \"n\"", "append of a string to a integer"]);
+    node.ask(&["operate", "k", "add", "n=1", "touch", "--replace"])
+        .check_failed(1, &["a touch keeps the record"]);
+    node.ask(&["put", "k", "n=1", "--create-only"])
+        .check_failed(1, &["exists"]);
+    node.kill_and_start_again();
+
+    let before = record_reads(&node);
+    node.ask(&["exists", "k"]).check_done();
+    let known = node.ask(&["operate", "k", "metadata", "--json"]).json();
+    assert_eq!(known, json!({"generation": 3, "reads": [{}]}));
+    assert_eq!(record_reads(&node), before, "the index knows");
+    let got = node.ask(&["get", "k", "--json"]).json();
+    assert_eq!(got["bins"], json!({"n": 15, "s": "xxx"}));
+
+    let touched = node.ask(&[
+        "operate", "k", "touch", "read", "n", "--ttl", "1h", "--json",
+    ]);
+    assert_eq!(
+        touched.json(),
+        json!({"generation": 4, "reads": [{"n": 15}]})
+    );
+    assert_ne!(
+        node.ask(&["get", "k", "--json"]).json()["ttl_s"],
+        json!(null)
+    );
+    let begun = [
+        "operate", "k", "delete", "write", "only=1", "read-all", "--json",
+    ];
+    let before = record_reads(&node);
+    let begun = node.ask(&begun).json();
+    assert_eq!(begun, json!({"generation": 5, "reads": [{"only": 1}]}));
+    assert_eq!(
+        record_reads(&node),
+        before,
+        "what was there does not matter"
+    );
+    node.ask(&["put", "k", "other=2", "--replace-only"])
+        .check_done();
+    let gone = node.ask(&["operate", "k", "read", "other", "delete", "--json"]);
+    assert_eq!(
+        gone.json(),
+        json!({"generation": null, "reads": [{"other": 2}]})
+    );
+    node.ask(&["exists", "k"]).check_failed(3, &["no record"]);
+    node.ask(&["put", "k", "other=2", "--replace-only"])
+        .check_failed(3, &["no such record"]);
+}

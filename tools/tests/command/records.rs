@@ -96,6 +96,48 @@ fn conditions() {
 }
 
 #[test]
+fn a_record_is_there_or_not() {
+    let node = MockNode::start();
+    ask(&node, &["exists", "a"]).check_failed(3, &["there is no record \"a\""]);
+    ask(&node, &["put", "a", "x=1", "--replace-only"]).check_failed(3, &["no such record"]);
+    ask(&node, &["put", "a", "x=1", "y=2"]).check_done();
+    ask(&node, &["exists", "a"]).check_done();
+    let there = ask(&node, &["exists", "a", "--json"]).json();
+    assert_eq!(there, json!({"exists": true}));
+    ask(&node, &["put", "a", "z=3", "--replace-only"]).check_done();
+    ask(&node, &["put", "a", "z=4", "--replace", "--update-only"]).check_done();
+    let got = ask(&node, &["get", "a", "--json"]).json();
+    assert_eq!(
+        (&got["bins"], &got["generation"]),
+        (&json!({"z": 4}), &json!(3))
+    );
+}
+
+#[test]
+fn steps_on_a_record() {
+    let node = MockNode::start();
+    ask(&node, &["operate", "a", "read", "n"]).check_failed(3, &["there is no record"]);
+    let first = ask(
+        &node,
+        &["operate", "a", "add", "n=2", "append", "s=7", "read", "n"],
+    );
+    assert_eq!(first.check_done(), "generation 1\n  n = 2\n");
+    let line = [
+        "operate", "a", "prepend", "s=x", "read", "s", "read-all", "metadata", "--json",
+    ];
+    let done = ask(&node, &line).json();
+    let reads = json!([{"s": "x7"}, {"n": 2, "s": "x7"}, {}]);
+    assert_eq!(done, json!({"generation": 2, "reads": reads}));
+    ask(&node, &["operate", "a", "write", "n=9", "add", "s=1"])
+        .check_failed(1, &["does not fit", "nothing was changed"]);
+    ask(&node, &["operate", "a", "add"]).check_failed(2, &["needs a bin", "--help"]);
+    let gone = ask(&node, &["operate", "a", "read", "n", "delete"]);
+    assert_eq!(gone.check_done(), "the record is no more\n  n = 2\n");
+    ask(&node, &["operate", "a", "add", "n=1", "--update-only"]).check_failed(3, &[]);
+    assert_eq!(node.record_count(), 0);
+}
+
+#[test]
 fn keys_of_different_types_are_different_keys() {
     let node = MockNode::start();
     ask(&node, &["put", "17", "is=string"]).check_done();
@@ -307,6 +349,8 @@ fn usage() {
         "",
         "volume create",
         "put",
+        "exists",
+        "operate",
         "load",
         "export",
         "scan",
