@@ -65,7 +65,7 @@ pub use namespace::Namespace;
 pub use operated::Operated;
 pub use options::ClientOptions;
 pub use record::Record;
-pub use scan::{DamagedRecord, Scan, ScanBins, ScanOptions, Scanned, ScannedRecord};
+pub use scan::{DamagedRecord, PartitionPage, Scan, ScanBins, ScanOptions, Scanned, ScannedRecord};
 pub use set::{Set, WriteOptions};
 
 // What appears in this crate's own signatures.

@@ -109,6 +109,46 @@ impl Scanned {
     }
 }
 
+/// One page of one partition, for those who keep for themselves how far they are: see
+/// [`Namespace::scan_page`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct PartitionPage {
+    /// What is on it; perhaps nothing, though the partition goes on.
+    pub found: Vec<Scanned>,
+    /// What to ask for the next page with.
+    pub resume: Vec<u8>,
+    /// There is no next page.
+    pub is_last: bool,
+}
+
+impl Namespace {
+    /// Reads a page of one partition: its first with an empty `resume`, the next with that of the page before.
+    /// A program that was interrupted may go on with one that it kept, over restarts of the node too.
+    /// A record that is there from the first page to the last is met exactly once, in one of its versions.
+    /// Of the options, those for partitions and for reading in parallel have no say.
+    ///
+    /// # Errors
+    ///
+    /// Any [`Error`] but doubt.
+    pub async fn scan_page(
+        &self,
+        partition: PartitionId,
+        resume: &[u8],
+        options: &Arc<ScanOptions>,
+    ) -> Result<PartitionPage, Error> {
+        let cursor = Cursor {
+            partitions: vec![partition],
+            resume: resume.to_vec(),
+        };
+        let fetched = fetch(self.clone(), Arc::clone(options), cursor).await?;
+        Ok(PartitionPage {
+            found: fetched.found,
+            is_last: fetched.cursor.partitions.is_empty(),
+            resume: fetched.cursor.resume,
+        })
+    }
+}
+
 /// A scan under way; a stream of records. After an error it ends; a damaged record is no error.
 ///
 /// ```

@@ -133,6 +133,45 @@ fn only_what_was_asked_for() {
 }
 
 #[test]
+fn a_partition_is_gone_on_with_from_a_token_that_was_kept() {
+    run(async {
+        let node = MockNode::start();
+        let mut client = filled(&node, patient()).await;
+        let options = std::sync::Arc::new(ScanOptions {
+            page_record_count: 1,
+            ..ScanOptions::default()
+        });
+        let mut seen = BTreeSet::new();
+        let mut pages = 0;
+        for partition in PartitionId::all() {
+            let mut resume = Vec::new();
+            loop {
+                let namespace = client.namespace("test");
+                let page = namespace.scan_page(partition, &resume, &options);
+                let page = page.await.unwrap();
+                for found in page.found {
+                    let record = found.readable().unwrap();
+                    assert_eq!(record.digest.partition(), partition);
+                    assert!(seen.insert(record.digest), "{} twice", record.digest);
+                }
+                pages += 1;
+                resume = page.resume;
+                if page.is_last {
+                    break;
+                }
+                // A program that begins anew has nothing but the token.
+                if pages % 500 == 0 {
+                    let address = node.address().to_string();
+                    client = Client::connect(&address, patient()).await.unwrap();
+                }
+            }
+        }
+        assert_eq!(seen.len(), 1000);
+        assert!(pages > 4096, "some partitions have several pages");
+    });
+}
+
+#[test]
 fn broken_connections_cost_a_page() {
     run(async {
         let node = MockNode::start();
