@@ -1,6 +1,7 @@
 //! The command line of `corelith`: what it takes and the help that teaches it. Checks what can be
 //! checked without a device or a node; does nothing else.
 
+mod backups;
 mod commit;
 mod operate;
 mod pages;
@@ -12,6 +13,9 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+pub use backups::{
+    BackupArguments, BackupCommand, BackupVerifyArguments, RestoreArguments, RestoreMode,
+};
 pub use commit::CommitArguments;
 pub use operate::OperateArguments;
 pub use pages::{CompletionArguments, ManArguments};
@@ -82,6 +86,10 @@ pub enum Command {
     Load(LoadArguments),
     /// Write all records into a file, as CSV or JSON lines
     Export(ExportArguments),
+    /// Write all records into a file that gives them back exactly, or check one
+    Backup(BackupArguments),
+    /// Write the records of a backup into a node
+    Restore(RestoreArguments),
     /// Show the node's counters
     Stats(StatsArguments),
     /// Ask the node for a sign of life and what it is

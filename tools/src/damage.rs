@@ -31,6 +31,11 @@ impl Damages {
         progress.suspend(|| eprintln!("{line}"));
     }
 
+    /// Counts some that were told by someone else.
+    pub const fn add(&mut self, count: u64) {
+        self.count += count;
+    }
+
     /// How many.
     #[must_use]
     pub const fn count(&self) -> u64 {

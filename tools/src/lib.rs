@@ -20,6 +20,10 @@ pub mod records;
 pub mod scan;
 pub mod statistics;
 
+pub mod backup;
+pub mod pace;
+pub mod restore;
+
 pub mod export;
 pub mod load;
 pub mod rows;
@@ -80,6 +84,8 @@ fn carry_out(arguments: &Arguments) -> Result<(), Failure> {
         Command::Ping(node) => statistics::ping(node, is_json),
         Command::Load(load) => load::load(load, is_json),
         Command::Export(export) => export::export(export, is_json),
+        Command::Backup(backup) => backup::backup(backup, is_json),
+        Command::Restore(restore) => restore::restore(restore, is_json),
         Command::Completion(completion) => pages::completion(completion),
         Command::Man(man) => pages::man(man, is_json),
     }

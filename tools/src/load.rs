@@ -10,7 +10,6 @@ mod summary;
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::time::Duration;
 
 use corelith_client::{Doubt, Error, PutMode, Set, Status, WriteOptions};
 use corelith_io::Clock;
@@ -23,6 +22,7 @@ use crate::key_text::KeyType;
 use crate::node::{failure_of, namespace_of, with_node};
 use crate::notice::Notices;
 use crate::output::Output;
+use crate::pace::{Pauses, TRIES_MAX, is_passing};
 use crate::rows::{Next, Row, Rows};
 use input::{open, progress_bar};
 use journal::Journal;
@@ -30,15 +30,6 @@ use summary::Summary;
 
 /// Failures that are told one by one; the others are counted.
 const FAILURES_TOLD_MAX: u64 = 10;
-
-/// How often a row is tried again that a busy node refused.
-const TRIES_MAX: u32 = 20;
-
-/// Pause before the first of those tries; doubled with each.
-const PAUSE_MIN: Duration = Duration::from_millis(10);
-
-/// Longest of those pauses.
-const PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// `corelith load`.
 ///
@@ -217,7 +208,7 @@ impl Load {
 
     /// Writes a row; a busy node is given time.
     async fn write(&self, row: &Row) -> Result<(), Error> {
-        let mut pause = PAUSE_MIN;
+        let mut pauses = Pauses::default();
         for _ in 0..TRIES_MAX {
             match self
                 .set
@@ -226,8 +217,7 @@ impl Load {
             {
                 Ok(_) => return Ok(()),
                 Err(error) if is_passing(&error) && self.stopped.borrow().is_none() => {
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(PAUSE_MAX);
+                    pauses.wait().await;
                 }
                 Err(error) => return Err(error),
             }
@@ -337,16 +327,8 @@ impl Load {
     }
 }
 
-/// Whether the node may take the row a little later; nothing was changed.
-fn is_passing(error: &Error) -> bool {
-    matches!(
-        error.status(),
-        Some(Status::Busy | Status::KeyBusy | Status::NotReady | Status::Timeout)
-    )
-}
-
 /// Whether no other row would fare better.
-fn is_final(error: &Error) -> bool {
+pub(crate) fn is_final(error: &Error) -> bool {
     match error {
         Error::Disconnected(_)
         | Error::InDoubt(Doubt::Disconnected(_))

@@ -6,7 +6,7 @@ use std::io::Read;
 use crate::failure::Failure;
 
 /// A new identity: a UUID of version 4 (RFC 9562), from the kernel's generator.
-pub(super) fn random_identity() -> Result<[u8; 16], Failure> {
+pub(crate) fn random_identity() -> Result<[u8; 16], Failure> {
     let mut bytes = [0; 16];
     File::open("/dev/urandom")
         .and_then(|mut source| source.read_exact(&mut bytes))
@@ -21,7 +21,7 @@ fn with_version(mut bytes: [u8; 16]) -> [u8; 16] {
 }
 
 /// "67e55044-10b1-426f-9247-bb680e5fe0c8".
-pub(super) fn display_identity(identity: &[u8; 16]) -> String {
+pub(crate) fn display_identity(identity: &[u8; 16]) -> String {
     let mut text = String::with_capacity(36);
     for (place, byte) in identity.iter().enumerate() {
         if matches!(place, 4 | 6 | 8 | 10) {

@@ -101,6 +101,14 @@ impl<'a> Shell<'a> {
                 "corelith volume create /dev/nvme0n1 /dev/nvme1n1",
                 "corelith volume create --size 4G ./volume.corelith",
             ],
+            "backup" => &["rm -f *.backup", FLIGHTS],
+            "backup verify" => &["rm -f *.backup", "corelith backup --output test.backup"],
+            "restore" => &[
+                "rm -f *.backup",
+                FLIGHTS,
+                "corelith backup --output test.backup",
+                "corelith backup --output flights.backup --set flights",
+            ],
             "volume create" => &["rm -f volume.corelith"],
             _ => &[],
         };

@@ -113,6 +113,10 @@ impl Node {
         )
     }
 
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
@@ -130,11 +134,6 @@ impl Node {
             std::thread::sleep(Duration::from_millis(50));
         }
         panic!("no {word:?}: {}", self.log());
-    }
-
-    /// Where it keeps its files.
-    pub fn folder(&self) -> &Path {
-        self.folder.path()
     }
 
     pub fn write(&self, name: &str, text: &str) {
