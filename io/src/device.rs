@@ -1,4 +1,4 @@
-//! One core's handle on one device, real or simulated: nothing above this file can tell them apart. It checks every range, chooses
+//! One core's handle on one device, real, in memory or simulated: nothing above this file can tell them apart. It checks every range, chooses
 //! how a write becomes durable, and holds the gate that its flushes go through. It never retries a failed operation.
 //! Operations are submitted when they are called for, not when they are first polled; a dropped future cancels nothing, and its
 //! buffer stays with the operation until that has completed.
@@ -11,6 +11,7 @@ use std::rc::Rc;
 use crate::buffer::{DmaBuffer, FrozenBuffer};
 use crate::durability::{Fence, FlushGate, Force};
 use crate::geometry::{DeviceOffset, Durability, Geometry};
+use crate::memory_device::MemoryDevice;
 use crate::ring::device::RingDevice;
 use crate::simulated::SimulatedDevice;
 use crate::width::to_u64;
@@ -74,12 +75,17 @@ struct Shared {
 
 enum AnyBackEnd {
     Real(RingDevice),
+    Memory(MemoryDevice),
     Simulated(SimulatedDevice),
 }
 
 impl Device {
     pub(crate) fn real(device: RingDevice) -> Self {
         Self::over(AnyBackEnd::Real(device))
+    }
+
+    pub(crate) fn memory(device: MemoryDevice) -> Self {
+        Self::over(AnyBackEnd::Memory(device))
     }
 
     pub(crate) fn simulated(device: SimulatedDevice) -> Self {
@@ -89,6 +95,7 @@ impl Device {
     fn over(back_end: AnyBackEnd) -> Self {
         let time = match &back_end {
             AnyBackEnd::Real(device) => device.time(),
+            AnyBackEnd::Memory(device) => device.time(),
             AnyBackEnd::Simulated(device) => device.time(),
         };
         Self {
@@ -105,6 +112,7 @@ impl Device {
     pub fn geometry(&self) -> &Geometry {
         match &self.shared.back_end {
             AnyBackEnd::Real(device) => device.geometry(),
+            AnyBackEnd::Memory(device) => device.geometry(),
             AnyBackEnd::Simulated(device) => device.geometry(),
         }
     }
@@ -114,6 +122,7 @@ impl Device {
     pub fn name(&self) -> &str {
         match &self.shared.back_end {
             AnyBackEnd::Real(device) => device.name(),
+            AnyBackEnd::Memory(device) => device.name(),
             AnyBackEnd::Simulated(device) => device.name(),
         }
     }
@@ -150,6 +159,7 @@ impl Device {
         let under_way = UnderWay::begin(&self.shared.meter, Metered::Read, to_u64(length));
         let state = match &self.shared.back_end {
             AnyBackEnd::Real(device) => ReadState::Real(device.read(offset, buffer, length)),
+            AnyBackEnd::Memory(device) => ReadState::Memory(device.read(offset, buffer, length)),
             AnyBackEnd::Simulated(device) => {
                 ReadState::Simulated(device.read(offset, buffer, length))
             }
@@ -225,6 +235,9 @@ impl Device {
         }
         let state = match &self.shared.back_end {
             AnyBackEnd::Real(device) => DiscardState::Real(device.discard(offset, length_bytes)),
+            AnyBackEnd::Memory(device) => {
+                DiscardState::Memory(device.discard(offset, length_bytes))
+            }
             AnyBackEnd::Simulated(device) => {
                 DiscardState::Simulated(device.discard(offset, length_bytes))
             }
@@ -248,6 +261,9 @@ impl Device {
             AnyBackEnd::Real(device) => {
                 WriteState::Real(device.write(offset, buffer, range, force))
             }
+            AnyBackEnd::Memory(device) => {
+                WriteState::Memory(device.write(offset, buffer, range, force))
+            }
             AnyBackEnd::Simulated(device) => {
                 WriteState::Simulated(device.write(offset, buffer, range, force))
             }
@@ -262,6 +278,7 @@ impl Device {
         let under_way = UnderWay::begin(&self.shared.meter, Metered::Flush, 0);
         let state = match &self.shared.back_end {
             AnyBackEnd::Real(device) => RawFlushState::Real(device.flush()),
+            AnyBackEnd::Memory(device) => RawFlushState::Memory(device.flush()),
             AnyBackEnd::Simulated(device) => RawFlushState::Simulated(device.flush()),
         };
         RawFlush { state, under_way }
@@ -281,6 +298,7 @@ impl Device {
     fn fence(&self) -> &Fence {
         match &self.shared.back_end {
             AnyBackEnd::Real(device) => device.fence(),
+            AnyBackEnd::Memory(device) => device.fence(),
             AnyBackEnd::Simulated(device) => device.fence(),
         }
     }

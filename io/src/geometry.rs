@@ -51,6 +51,8 @@ pub enum DeviceKind {
     Block,
     /// A regular file.
     File,
+    /// Memory of this process: gone at its end.
+    Memory,
     /// A drive of a simulated machine.
     Simulated,
 }

@@ -26,6 +26,7 @@ mod latency;
 
 mod device;
 mod durability;
+mod memory_device;
 mod open;
 
 mod descriptor;

@@ -12,6 +12,10 @@ pub const BUFFER_CLASS_BYTES_MAX: usize = 1 << 20;
 pub const BUFFER_CLASS_COUNT: usize = 9;
 const _: () = assert!(BUFFER_ALIGNMENT_BYTES << (BUFFER_CLASS_COUNT - 1) == BUFFER_CLASS_BYTES_MAX);
 
+/// Block of a device in memory, in bytes: what its writes are padded to. Smaller ones would pack records closer, but
+/// 512 is the least that the store's formats take.
+pub const MEMORY_BLOCK_BYTES: u32 = 512;
+
 /// A huge page of x86-64.
 pub const HUGE_PAGE_BYTES: usize = 2 << 20;
 const _: () = assert!(HUGE_PAGE_BYTES.is_multiple_of(BUFFER_CLASS_BYTES_MAX));

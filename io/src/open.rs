@@ -6,6 +6,7 @@ use std::fs::Metadata;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use nix::fcntl::{FcntlArg, Flock, FlockArg, OFlag, fcntl};
@@ -15,9 +16,12 @@ use crate::device::Device;
 use crate::durability::Fence;
 use crate::errno::Errno;
 use crate::geometry::{Durability, Geometry};
-use crate::limits::DEVICE_BYTES_MIN;
+use crate::limits::{BUFFER_ALIGNMENT_BYTES, DEVICE_BYTES_MIN};
+use crate::memory_device::{MemoryDevice, OpenMemory};
 use crate::ring::device::RingDevice;
 use crate::ring::{Ring, RingError};
+use crate::sys::mapping::HugePages;
+use crate::width::to_u64;
 
 mod create;
 mod error;
@@ -62,7 +66,13 @@ pub struct OpenOptions {
 /// attached devices are dropped.
 #[derive(Clone)]
 pub struct OpenDevice {
-    opened: Arc<Opened>,
+    opened: AnyOpened,
+}
+
+#[derive(Clone)]
+enum AnyOpened {
+    Real(Arc<Opened>),
+    Memory(Arc<OpenMemory>),
 }
 
 impl OpenDevice {
@@ -82,7 +92,7 @@ impl OpenDevice {
             return Err(OpenError::of_wrong_type(path, kind));
         };
         Ok(Self {
-            opened: Arc::new(opened),
+            opened: AnyOpened::Real(Arc::new(opened)),
         })
     }
 
@@ -95,26 +105,69 @@ impl OpenDevice {
     pub fn create_file(path: &Path, size_bytes: u64) -> Result<Self, OpenError> {
         let opened = create::create(path, size_bytes)?;
         Ok(Self {
-            opened: Arc::new(opened),
+            opened: AnyOpened::Real(Arc::new(opened)),
+        })
+    }
+
+    /// A device in memory, zeroed, which is gone when this and all attached devices are dropped. Pages are taken
+    /// from the kernel as they are first written.
+    ///
+    /// # Errors
+    /// [`OpenError::Size`] for a size that no device may have, [`OpenError::Memory`] if there is not so much.
+    pub fn in_memory(name: &str, size_bytes: u64) -> Result<Self, OpenError> {
+        let (unit_bytes, min_bytes) = (to_u64(BUFFER_ALIGNMENT_BYTES), DEVICE_BYTES_MIN);
+        if !size_bytes.is_multiple_of(unit_bytes) || size_bytes < min_bytes {
+            return Err(OpenError::Size {
+                path: name.into(),
+                size_bytes,
+                unit_bytes,
+                min_bytes,
+            });
+        }
+        let memory = OpenMemory::new(name, size_bytes).map_err(|errno| OpenError::Memory {
+            name: name.to_owned(),
+            size_bytes,
+            errno,
+        })?;
+        Ok(Self {
+            opened: AnyOpened::Memory(Arc::new(memory)),
         })
     }
 
     /// The device's facts.
     #[must_use]
     pub fn geometry(&self) -> &Geometry {
-        self.opened.geometry()
+        match &self.opened {
+            AnyOpened::Real(opened) => opened.geometry(),
+            AnyOpened::Memory(opened) => opened.geometry(),
+        }
     }
 
     /// Whether a flush or forced write failed on any core: nothing is acknowledged on it any more.
     #[must_use]
     pub fn is_fenced(&self) -> bool {
-        self.opened.fence().is_raised()
+        match &self.opened {
+            AnyOpened::Real(opened) => opened.fence().is_raised(),
+            AnyOpened::Memory(opened) => opened.fence().is_raised(),
+        }
     }
 
-    /// The path it was opened by.
+    /// The path it was opened by; of a device in memory what it was called.
     #[must_use]
     pub fn name(&self) -> &str {
-        self.opened.name()
+        match &self.opened {
+            AnyOpened::Real(opened) => opened.name(),
+            AnyOpened::Memory(opened) => opened.name(),
+        }
+    }
+
+    /// What stands behind the pages of a device in memory; `None` of any other.
+    #[must_use]
+    pub fn huge_pages(&self) -> Option<HugePages> {
+        match &self.opened {
+            AnyOpened::Real(_) => None,
+            AnyOpened::Memory(opened) => Some(opened.huge_pages()),
+        }
     }
 
     /// The calling core's handle, with a descriptor of its own, so that every core sees every flush error.
@@ -122,9 +175,18 @@ impl OpenDevice {
     /// # Errors
     /// No descriptor, or more devices than a ring serves.
     pub fn attach(&self, ring: &Ring) -> Result<Device, RingError> {
-        let descriptor = self.opened.reopen()?;
-        let device = RingDevice::new(&ring.inner, descriptor, Arc::clone(&self.opened))?;
-        Ok(Device::real(device))
+        match &self.opened {
+            AnyOpened::Real(opened) => {
+                let descriptor = opened.reopen()?;
+                let device = RingDevice::new(&ring.inner, descriptor, Arc::clone(opened))?;
+                Ok(Device::real(device))
+            }
+            AnyOpened::Memory(opened) => {
+                let ring = Rc::clone(&ring.inner);
+                let device = MemoryDevice::new(Arc::clone(opened), ring);
+                Ok(Device::memory(device))
+            }
+        }
     }
 }
 

@@ -13,4 +13,5 @@ pub(crate) mod memory;
 pub(crate) mod operation;
 pub(crate) mod receive_ring;
 pub(crate) mod ring;
+pub(crate) mod shared_memory;
 pub(crate) mod slots;

@@ -1,7 +1,7 @@
 //! Operations on their way, as futures. All are `Unpin` and own nothing but a handle on their operation;
 //! one that was refused at once carries its answer.
 
-use std::future::Future;
+use std::future::{Future, Ready};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -24,6 +24,7 @@ pub struct ReadFuture {
 pub(super) enum ReadState {
     Rejected(Option<(DmaBuffer, DeviceError)>),
     Real(RingRead),
+    Memory(Ready<ReadOutcome>),
     Simulated(SimulatedRead),
 }
 
@@ -37,6 +38,7 @@ impl Future for ReadFuture {
                 None => Poll::Pending,
             },
             ReadState::Real(read) => Pin::new(read).poll(context),
+            ReadState::Memory(read) => Pin::new(read).poll(context),
             ReadState::Simulated(read) => Pin::new(read).poll(context),
         };
         if let Poll::Ready((_, outcome)) = &polled
@@ -59,6 +61,7 @@ pub struct WriteFuture {
 pub(super) enum WriteState {
     Rejected(Option<DeviceError>),
     Real(RingWrite),
+    Memory(Ready<Result<(), DeviceError>>),
     Simulated(SimulatedWrite),
 }
 
@@ -78,6 +81,7 @@ impl Future for WriteFuture {
         let polled = match &mut self.state {
             WriteState::Rejected(error) => poll_rejected(error),
             WriteState::Real(write) => Pin::new(write).poll(context),
+            WriteState::Memory(write) => Pin::new(write).poll(context),
             WriteState::Simulated(write) => Pin::new(write).poll(context),
         };
         if let Poll::Ready(outcome) = &polled
@@ -180,6 +184,7 @@ pub struct DiscardFuture {
 pub(super) enum DiscardState {
     Rejected(Option<DeviceError>),
     Real(RingWrite),
+    Memory(Ready<Result<(), DeviceError>>),
     Simulated(SimulatedDiscard),
 }
 
@@ -190,6 +195,7 @@ impl Future for DiscardFuture {
         match &mut self.state {
             DiscardState::Rejected(error) => poll_rejected(error),
             DiscardState::Real(discard) => Pin::new(discard).poll(context),
+            DiscardState::Memory(discard) => Pin::new(discard).poll(context),
             DiscardState::Simulated(discard) => Pin::new(discard).poll(context),
         }
     }
@@ -203,6 +209,7 @@ pub(super) struct RawFlush {
 
 pub(super) enum RawFlushState {
     Real(RingWrite),
+    Memory(Ready<Result<(), DeviceError>>),
     Simulated(SimulatedFlush),
 }
 
@@ -212,6 +219,7 @@ impl Future for RawFlush {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let polled = match &mut self.state {
             RawFlushState::Real(flush) => Pin::new(flush).poll(context),
+            RawFlushState::Memory(flush) => Pin::new(flush).poll(context),
             RawFlushState::Simulated(flush) => Pin::new(flush).poll(context),
         };
         if let Poll::Ready(outcome) = &polled {

@@ -67,6 +67,19 @@ impl fmt::Display for Holder {
 /// Why a device cannot be opened or a file created.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum OpenError {
+    /// No memory for a device in memory.
+    #[error(
+        "{name}: the kernel gives no {size_bytes} bytes of memory ({errno}): make it smaller, or see what limits the \
+         process"
+    )]
+    Memory {
+        /// What it was to be called.
+        name: String,
+        /// Asked for.
+        size_bytes: u64,
+        /// The kernel's answer.
+        errno: Errno,
+    },
     /// There is nothing at that path.
     #[error("{}: there is no such device or file: give an existing one, or create it", .path.display())]
     NotFound {

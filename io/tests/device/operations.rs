@@ -478,3 +478,62 @@ fn a_read_past_a_new_end_is_short() {
     };
     assert_eq!(outcome, Err(short));
 }
+
+#[test]
+fn a_device_in_memory_keeps_the_same_bounds() {
+    let opened = OpenDevice::in_memory("memory of a test", 16 * MIB).unwrap();
+    let bench = Bench::new(&opened, RingConfig::default());
+    let geometry = bench.device.geometry();
+    assert_eq!(geometry.durability, Durability::WriteThrough);
+    assert_eq!(geometry.size_bytes, 16 * MIB);
+    let (pool, device) = (&bench.pool, &bench.device);
+    bench
+        .ring
+        .block_on(check_against_memory(pool, device))
+        .unwrap();
+    let read = |offset, length| {
+        let buffer = pool.take(8192).unwrap();
+        let (_, outcome) = now(device.read(DeviceOffset::new(offset), buffer, length));
+        outcome
+    };
+    assert_eq!(read(16 * MIB - 512, 512), Ok(()));
+    let outside = read(16 * MIB - 512, 1024);
+    assert!(matches!(outside, Err(DeviceError::OutOfBounds { .. })));
+    let misaligned = read(100, 512);
+    assert!(matches!(misaligned, Err(DeviceError::Misaligned { .. })));
+    assert_eq!(now(device.flush()), Ok(()));
+    // Every core has a handle of its own on the same bytes, and the last one ends them.
+    let other = Bench::new(&opened, RingConfig::default());
+    let bytes = pool.take(4096).unwrap().freeze();
+    assert_eq!(
+        now(device.write_durable(DeviceOffset::START, bytes.clone(), 0..4096)),
+        Ok(())
+    );
+    drop(opened);
+    let buffer = other.pool.take(4096).unwrap();
+    let (buffer, outcome) = now(other.device.read(DeviceOffset::START, buffer, 4096));
+    assert_eq!(outcome, Ok(()));
+    assert_eq!(buffer.as_slice()[..4096], bytes[..4096]);
+    assert_eq!(device.statistics().writes.in_flight_count, 0);
+}
+
+#[test]
+fn a_device_in_memory_has_a_size_that_a_device_may_have() {
+    for size_bytes in [0, 4096, 16 * MIB + 512] {
+        assert!(
+            OpenDevice::in_memory("memory", size_bytes).is_err(),
+            "{size_bytes}"
+        );
+    }
+    let error = OpenDevice::in_memory("memory", 1 << 62).err().unwrap();
+    assert!(error.to_string().contains("smaller"), "{error}");
+}
+
+/// What is there at the first look: a device in memory makes nobody wait.
+fn now<T>(future: impl Future<Output = T>) -> T {
+    let mut context = Context::from_waker(Waker::noop());
+    match std::pin::pin!(future).poll(&mut context) {
+        Poll::Ready(outcome) => outcome,
+        Poll::Pending => panic!("it waits"),
+    }
+}
