@@ -227,7 +227,10 @@ impl Node {
             .iter()
             .map(|volume| (volume.namespace(), volume.shard_count()))
             .collect();
-        let node_id = self.volumes.first().map_or(0, OpenVolume::node_id);
+        // A volume in memory is another one after each start.
+        let mut lasting = self.volumes.iter().filter(|volume| volume.is_lasting());
+        let first = lasting.next().or(self.volumes.first());
+        let node_id = first.map_or(0, OpenVolume::node_id);
         let topology = Topology::new(node_id, &namespaces, (shared, ports));
         for map in &self.maps {
             // A core that has died meanwhile has said so in its report.

@@ -75,7 +75,9 @@ pub(crate) struct NamespaceConfiguration {
     pub(crate) devices: Vec<PathBuf>,
     /// A file that is made and formatted when it is not there.
     pub(crate) file: Option<PathBuf>,
-    /// Size of a file that is made.
+    /// Its records are in memory, and gone at a stop.
+    pub(crate) is_in_memory: bool,
+    /// Size of a file that is made, or of the memory.
     pub(crate) size_bytes: u64,
     /// Shards of a volume that is made; `None` for the default.
     pub(crate) shard_count: Option<u16>,
@@ -95,6 +97,8 @@ pub(crate) enum Storage<'a> {
     Devices(&'a [PathBuf]),
     /// A file that is made when it is not there.
     File(&'a std::path::Path),
+    /// Memory of the node.
+    Memory,
 }
 
 impl Default for Configuration {
@@ -127,6 +131,7 @@ impl NamespaceConfiguration {
             name,
             devices: Vec::new(),
             file: None,
+            is_in_memory: false,
             size_bytes: VOLUME_BYTES_DEFAULT,
             shard_count: None,
             commit: CommitPolicy {
@@ -142,6 +147,7 @@ impl NamespaceConfiguration {
     /// Where its records are. [`Configuration::load`] has seen that it is said once.
     pub(crate) fn storage(&self) -> Storage<'_> {
         match &self.file {
+            _ if self.is_in_memory => Storage::Memory,
             Some(file) => Storage::File(file),
             None => Storage::Devices(&self.devices),
         }
@@ -209,7 +215,12 @@ impl Configuration {
             if name.is_empty() || name.len() > NAMESPACE_NAME_BYTES_MAX {
                 return Err(ConfigurationError::Name { name });
             }
-            if namespace.file.is_some() != namespace.devices.is_empty() {
+            let places = [
+                !namespace.devices.is_empty(),
+                namespace.file.is_some(),
+                namespace.is_in_memory,
+            ];
+            if places.into_iter().filter(|is_named| *is_named).count() != 1 {
                 return Err(ConfigurationError::Storage { name });
             }
             let Lifetimes { default_s, max_s } = namespace.lifetimes;

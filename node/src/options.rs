@@ -186,11 +186,13 @@ impl Options {
         }
         if let Some(folder) = &self.data_dir {
             namespace.file = Some(folder.join(FILE_NAME));
+            namespace.is_in_memory = false;
             namespace.devices.clear();
         }
         if !self.devices.is_empty() {
             namespace.devices.clone_from(&self.devices);
             namespace.file = None;
+            namespace.is_in_memory = false;
         }
         take(&mut namespace.size_bytes, &self.size_bytes);
         take(&mut namespace.commit.choice, &self.commit);

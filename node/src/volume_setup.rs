@@ -5,7 +5,8 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use corelith_io::{
-    Access, BufferPool, BufferPoolConfig, Device, OpenDevice, OpenOptions, Ring, RingConfig,
+    Access, BufferPool, BufferPoolConfig, Device, DeviceKind, HugePages, OpenDevice, OpenOptions,
+    Ring, RingConfig,
 };
 use corelith_store::volume::{FormatOptions, Volume, format_volume, inspect_device, open_volume};
 use corelith_wire::limits::NAMESPACES_MAX;
@@ -43,6 +44,12 @@ impl OpenVolume {
         volume
             .first_chunk()
             .map_or(0, |bytes| u64::from_le_bytes(*bytes))
+    }
+
+    /// Whether it is still there after a stop.
+    pub(crate) fn is_lasting(&self) -> bool {
+        let mut devices = self.devices.iter();
+        devices.all(|device| device.geometry().kind != DeviceKind::Memory)
     }
 
     /// Name of the namespace.
@@ -109,6 +116,11 @@ pub(crate) fn open(
     let mut volumes = Vec::new();
     for namespace in &configuration.namespaces {
         let paths = match namespace.storage() {
+            Storage::Memory if access == Access::ReadOnly => continue,
+            Storage::Memory => {
+                volumes.push(make_in_memory(namespace, (&ring, &pool))?);
+                continue;
+            }
             Storage::Devices(paths) => paths.to_vec(),
             Storage::File(path) => {
                 if !path.exists() {
@@ -219,6 +231,42 @@ fn check_apart(volumes: &[OpenVolume]) -> Result<(), BootError> {
     Ok(())
 }
 
+/// Makes a volume in memory.
+fn make_in_memory(
+    namespace: &NamespaceConfiguration,
+    (ring, pool): (&Ring, &BufferPool),
+) -> Result<OpenVolume, BootError> {
+    let name = format!("memory of {:?}", namespace.name());
+    let memory = OpenDevice::in_memory(&name, namespace.size_bytes)?;
+    let attached = [memory.attach(ring)?];
+    let format = format_options(namespace).map_err(|error| BootError::Folder {
+        path: PathBuf::from("/dev/urandom"),
+        error,
+    })?;
+    ring.block_on(format_volume(&attached, pool, &format))??;
+    let (volume, _) = ring.block_on(open_volume(&attached, pool))??;
+    if memory.huge_pages() == Some(HugePages::None) {
+        tracing::warn!(
+            "{name}: there are no huge pages; see that transparent_hugepage is not \"never\""
+        );
+    }
+    Ok(OpenVolume {
+        volume,
+        devices: vec![memory],
+        policy: Policy::of(namespace),
+        commit: namespace.commit,
+    })
+}
+
+/// How a volume of one device is formatted.
+fn format_options(namespace: &NamespaceConfiguration) -> std::io::Result<FormatOptions> {
+    let shard_count = shard_count_of_new(namespace);
+    let (volume, device) = (random_identity()?, random_identity()?);
+    let mut format = FormatOptions::new(namespace.name(), shard_count, volume, vec![device]);
+    format.created_ms = corelith_io::Clock::real().wall_ms();
+    Ok(format)
+}
+
 /// Makes a file volume: under another name until it is whole.
 fn create_file(
     path: &Path,
@@ -243,12 +291,8 @@ fn create_file(
     let size_bytes = namespace.size_bytes;
     let file = OpenDevice::create_file(&unfinished, size_bytes)?;
     let device = file.attach(ring)?;
-    let shard_count = shard_count_of_new(namespace);
-    let identity = |_| random_identity().map_err(folder_error);
-    let (volume, device_identity) = (identity(())?, identity(())?);
     let name = namespace.name();
-    let mut format = FormatOptions::new(name, shard_count, volume, vec![device_identity]);
-    format.created_ms = corelith_io::Clock::real().wall_ms();
+    let format = format_options(namespace).map_err(folder_error)?;
     let formatted = ring.block_on(format_volume(&[device], pool, &format))?;
     if let Err(error) = formatted {
         drop(file);
@@ -299,18 +343,34 @@ pub(crate) fn index_memory_bytes(
 ) -> Result<u64, BootError> {
     let to_u64 = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
     let shards = to_u64(shard_count).max(1);
+    let in_memory = configuration
+        .namespaces
+        .iter()
+        .filter(|namespace| namespace.is_in_memory)
+        .map(|namespace| namespace.size_bytes);
+    let in_memory_bytes = in_memory.fold(0, u64::saturating_add);
     let Some(limit_bytes) = configuration.memory_limit_bytes else {
         let total = std::fs::read_to_string("/proc/meminfo")
             .ok()
             .and_then(|text| total_bytes(&text));
         // Without a figure the machine is taken for a small one.
-        let total = total.unwrap_or(4 << 30);
-        return Ok(total / 100 * INDEX_MEMORY_PERCENT / shards);
+        let total_bytes = total.unwrap_or(4 << 30);
+        let left_bytes = total_bytes.saturating_sub(in_memory_bytes);
+        let index_bytes = left_bytes / 100 * INDEX_MEMORY_PERCENT / shards;
+        if index_bytes < INDEX_BYTES_MIN {
+            return Err(BootError::MachineMemory {
+                in_memory_bytes,
+                total_bytes,
+            });
+        }
+        return Ok(index_bytes);
     };
     let connections = to_u64(configuration.connections_per_core_max);
     let of_core =
         to_u64(DMA_BYTES_MAX).saturating_add(connections.saturating_mul(CONNECTION_BYTES));
-    let planned_bytes = of_core.saturating_mul(to_u64(core_count));
+    let planned_bytes = of_core
+        .saturating_mul(to_u64(core_count))
+        .saturating_add(in_memory_bytes);
     let left_bytes = limit_bytes.saturating_sub(planned_bytes);
     let least_bytes = planned_bytes.saturating_add(shards.saturating_mul(INDEX_BYTES_MIN));
     if limit_bytes < least_bytes {
@@ -355,6 +415,24 @@ mod tests {
             error.contains(&(planned + (8 << 20)).to_string()),
             "{error}"
         );
+    }
+
+    #[test]
+    fn namespaces_in_memory_count() {
+        let mut configuration = Configuration {
+            memory_limit_bytes: Some(4 << 30),
+            connections_per_core_max: 1024,
+            ..Configuration::default()
+        };
+        let without = index_memory_bytes(&configuration, (2, 8)).unwrap();
+        configuration.namespaces[0].is_in_memory = true;
+        configuration.namespaces[0].size_bytes = 1 << 30;
+        let with = index_memory_bytes(&configuration, (2, 8)).unwrap();
+        assert_eq!(without - with, (1 << 30) / 8);
+        configuration.memory_limit_bytes = None;
+        configuration.namespaces[0].size_bytes = 1 << 60;
+        let error = index_memory_bytes(&configuration, (2, 8)).unwrap_err();
+        assert!(error.to_string().contains("size"), "{error}");
     }
 
     #[test]

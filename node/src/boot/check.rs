@@ -34,6 +34,15 @@ pub(crate) fn check(configuration: &Configuration) -> Result<String, BootError> 
         ));
     }
     for namespace in &configuration.namespaces {
+        if namespace.is_in_memory {
+            let shards = volume_setup::shard_count_of_new(namespace);
+            shard_count += usize::from(shards);
+            line(format_args!(
+                "namespace {:?} would be made in memory: {} MiB, {shards} shards",
+                namespace.name(),
+                namespace.size_bytes >> 20,
+            ));
+        }
         if let Storage::File(path) = namespace.storage()
             && !path.exists()
         {

@@ -47,9 +47,9 @@ pub(crate) enum BootError {
     },
     /// No memory for the index.
     #[error(
-        "memory_limit leaves {left_bytes} bytes for the index of {shard_count} shards: connections and buffers of \
-         the cores may take {planned_bytes}; raise it to at least {least_bytes} bytes, or use fewer cores or \
-         connections"
+        "memory_limit leaves {left_bytes} bytes for the index of {shard_count} shards: namespaces in memory, \
+         connections and buffers may take {planned_bytes}; raise it to at least {least_bytes} bytes, or use smaller \
+         namespaces, fewer cores or connections"
     )]
     MemoryLimit {
         /// What is left.
@@ -60,6 +60,17 @@ pub(crate) enum BootError {
         least_bytes: u64,
         /// Shards of all volumes.
         shard_count: usize,
+    },
+    /// Namespaces in memory that the machine has no room for.
+    #[error(
+        "namespaces in memory may take {in_memory_bytes} bytes and the machine has {total_bytes}, which leaves too \
+         little for indexes: give them a smaller size"
+    )]
+    MachineMemory {
+        /// All of them together.
+        in_memory_bytes: u64,
+        /// Of the machine.
+        total_bytes: u64,
     },
     /// More cores than shards.
     #[error(

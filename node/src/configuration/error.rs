@@ -53,8 +53,8 @@ pub(crate) enum ConfigurationError {
     },
     /// No place for the records, or two.
     #[error(
-        "namespace {name:?}: say where its records are, either with devices = [\"/dev/...\"] or with file = \
-         \"...\", and not with both"
+        "namespace {name:?}: say where its records are, with one of devices = [\"/dev/...\"], file = \"...\" and \
+         storage = \"memory\""
     )]
     Storage {
         /// The namespace.

@@ -112,7 +112,15 @@ const NODE_KEYS: [KeyOf<Configuration>; 8] = [
     ),
 ];
 
-const NAMESPACE_KEYS: [KeyOf<NamespaceConfiguration>; 10] = [
+const NAMESPACE_KEYS: [KeyOf<NamespaceConfiguration>; 11] = [
+    fixed(
+        "storage",
+        |namespace, value| {
+            let is_in_memory = named(&STORAGES, value).ok_or("\"device\" or \"memory\"");
+            put(&mut namespace.is_in_memory, is_in_memory)
+        },
+        |namespace| name_of(&STORAGES, namespace.is_in_memory),
+    ),
     fixed(
         "devices",
         |namespace, value| {
@@ -250,6 +258,8 @@ fn name_of<T: Copy + PartialEq>(names: &[(&str, T)], choice: T) -> Option<String
     let (name, _) = names.find(|(_, known)| *known == choice)?;
     Some(quoted(name))
 }
+
+const STORAGES: [(&str, bool); 2] = [("device", false), ("memory", true)];
 
 const DURABILITIES: [(&str, DurabilityChoice); 3] = [
     ("auto", DurabilityChoice::Kernel),

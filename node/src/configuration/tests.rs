@@ -107,7 +107,7 @@ fn unknown_keys_are_answered_with_the_nearest_and_their_line() {
         "line 2: there is no key \"lisen\": did you mean \"listen\"?",
         "line 4: there is no key \"nod\": did you mean \"node\"?",
         "line 7: there is no key \"default_tll\": did you mean \"default_ttl\"?",
-        "line 8: there is no key \"qqq\" here; there are devices, file, size",
+        "line 8: there is no key \"qqq\" here; there are storage, devices, file, size",
     ];
     assert_eq!(found.len(), expected.len(), "{found:?}");
     for (found, expected) in found.iter().zip(expected) {
@@ -186,7 +186,7 @@ fn what_does_not_go_together_is_refused() {
         ),
         (
             "[namespace.a]\nfile = \"f\"\ndevices = [\"d\"]",
-            "not with both",
+            "with one of devices",
         ),
         (
             "[namespace.a]\nfile = \"f\"\nttl_max = \"1 d\"",

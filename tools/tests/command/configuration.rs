@@ -117,3 +117,56 @@ fn a_signal_changes_the_live_keys_of_a_running_node() {
     put(&[]).check_failed(1, &["record_size_max"]);
     node.ask(&["put", "alice", "text=some text"]).check_done();
 }
+
+#[test]
+fn a_namespace_in_memory_is_served_like_any_other_and_empty_after_a_stop() {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let text = "[node]\ncores = 2\n\n[namespace.test]\nfile = \"data/test\"\nsize = \"1 GiB\"\n\n\
+                [namespace.cache]\nstorage = \"memory\"\nsize = \"512 MiB\"\nshards = 4\n";
+    std::fs::write(folder.path().join("corelithd.toml"), text).unwrap();
+    let said = text_of_check(folder.path());
+    assert!(said.contains("namespace \"cache\" would be made in memory: 512 MiB, 4 shards"));
+    let mut node = Node::start_in(folder, &["--config", "corelithd.toml"]);
+    let rows: Vec<serde_json::Value> = (0..2000)
+        .map(|number| serde_json::json!({"id": number, "text": format!("text of {number}")}))
+        .collect();
+    let lines: String = rows.iter().map(|row| format!("{row}\n")).collect();
+    node.write("rows.jsonl", &lines);
+    for namespace in ["cache", "test"] {
+        let load = [
+            "load",
+            "rows.jsonl",
+            "--key",
+            "id",
+            "--namespace",
+            namespace,
+        ];
+        node.ask(&load).check_done();
+    }
+    node.ask(&["delete", "7", "--namespace", "cache"])
+        .check_done();
+    // The same road: a get is a read of the device.
+    let reads = || {
+        let totals = node.ask(&["stats", "--json"]).json();
+        totals["corelith_record_reads_total{namespace=\"cache\"}"].as_u64()
+    };
+    let before = reads().unwrap();
+    node.ask(&["get", "8", "--namespace", "cache"]).check_done();
+    assert_eq!(reads(), Some(before + 1));
+    let export = |node: &Node, namespace| {
+        let mut found = node.ask(&["export", "--namespace", namespace]).json_lines();
+        found.sort_by_key(|row| row["id"].as_u64());
+        found
+    };
+    let mut expected = rows.clone();
+    expected.remove(7);
+    assert_eq!(export(&node, "cache"), expected);
+    assert_eq!(export(&node, "test"), rows);
+    node.kill_and_start_again();
+    assert_eq!(export(&node, "cache"), Vec::<serde_json::Value>::new());
+    assert_eq!(export(&node, "test"), rows);
+}
+
+fn text_of_check(folder: &Path) -> String {
+    text(&check(folder, &[]).stdout)
+}
