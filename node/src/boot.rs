@@ -6,6 +6,7 @@
 mod check;
 mod error;
 mod reload;
+mod stop;
 mod wiring;
 
 pub(crate) use check::check;
@@ -15,7 +16,7 @@ pub(crate) use reload::Settings;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 
 use corelith_io::{Access, Clock, CoreWaker, MailboxSender, Preflight};
 use nix::sys::signal::Signal;
@@ -24,11 +25,15 @@ use crate::configuration::CoreChoice;
 use crate::control;
 use crate::core::{self, CorePlan, CoreReport, Order, Recovered};
 use crate::cpus::allowed_cpus;
-use crate::health::{NodeState, StateCell};
-use crate::limits::{MEMLOCK_BYTES_MIN, SECOND_SIGNAL_AFTER_NS};
+use crate::health::{NodeState, Progress, StateCell};
+use crate::limits::{
+    MEMLOCK_BYTES_MIN, PROGRESS_EVERY, PROGRESS_PATIENCE, SECOND_SIGNAL_AFTER_NS, SUPERVISOR_SLACK,
+};
 use crate::signals::OperatorSignals;
+use crate::supervisor::Supervisor;
 use crate::topology::Topology;
 use crate::volume_setup::{self, OpenVolume};
+use stop::stop_cores;
 use wiring::{Wires, wire};
 
 /// What the main thread waits for.
@@ -62,19 +67,29 @@ pub(crate) fn run(settings: Settings) -> Result<(), BootError> {
         error,
     })?;
     let control_address = page.local_addr().unwrap_or(configuration.control);
-    let state = StateCell::default();
-    let mut node = Node::start(settings, (&volumes, index_memory_bytes), &cpus)?;
+    let stop_timeout = configuration.stop_timeout;
+    let state = StateCell::new(corelith_io::to_u64(shard_count));
+    let supervisor = Arc::new(Supervisor::from_environment());
+    let watchers = (&state, &supervisor);
+    let mut node = Node::start(settings, (&volumes, index_memory_bytes), &cpus, watchers)?;
     let reports = std::mem::take(&mut node.reports);
     spawn_thread("control", {
-        let state = state.clone();
-        move || control::serve(page, &state, reports)
+        let (state, supervisor) = (state.clone(), Arc::clone(&supervisor));
+        move || control::serve(page, (&state, &supervisor), reports)
     })?;
     spawn_thread("signals", {
         let events = node.events_in.clone();
         move || watch_signals(&signals, &events)
     })?;
-    let topology = node.until_serving()?;
+    let topology = match node.until_serving() {
+        Err(BootError::StoppedEarly) => {
+            tracing::info!("stopped before the node was ready: nothing had been accepted");
+            return Ok(());
+        }
+        served => served?,
+    };
     state.set(NodeState::Serving);
+    supervisor.is_ready("serving");
     say_hello(
         configuration.listen,
         &volumes,
@@ -83,7 +98,19 @@ pub(crate) fn run(settings: Settings) -> Result<(), BootError> {
     );
     let ended = node.until_stop();
     state.set(NodeState::Stopping);
-    node.stop()?;
+    supervisor.is_stopping(stop_timeout + SUPERVISOR_SLACK);
+    tracing::info!(timeout = ?stop_timeout, "stopping: finishing what was accepted");
+    let core_count = node.orders.len();
+    let orders = &mut node.orders;
+    let mut give = |core: u16, order| {
+        if let Some(mailbox) = orders.get_mut(usize::from(core)) {
+            // A core whose mailbox is gone has ended already.
+            drop(mailbox.try_send(order));
+        }
+    };
+    let ends = (node.ended, stop_timeout);
+    stop_cores(core_count, &mut give, &node.events, ends)?;
+    tracing::info!("stopped: everything that was acknowledged is durable");
     ended
 }
 
@@ -132,8 +159,11 @@ struct Node {
     orders: Vec<MailboxSender<Order>>,
     reports: Vec<MailboxSender<Order>>,
     maps: Vec<Sender<Topology>>,
-    running: usize,
     settings: Settings,
+    /// Cores that run no more.
+    ended: Vec<u16>,
+    state: StateCell,
+    supervisor: Arc<Supervisor>,
     volumes: Arc<Vec<OpenVolume>>,
 }
 
@@ -143,6 +173,7 @@ impl Node {
         settings: Settings,
         (volumes, index_memory_bytes): (&Arc<Vec<OpenVolume>>, u64),
         cpus: &[usize],
+        (state, supervisor): (&StateCell, &Arc<Supervisor>),
     ) -> Result<Self, BootError> {
         let configuration = &settings.current;
         let core_count = u16::try_from(cpus.len()).unwrap_or(u16::MAX);
@@ -182,6 +213,7 @@ impl Node {
                 index_memory_bytes,
                 accept_stale: configuration.accept_stale,
                 connections_max: configuration.connections_per_core_max,
+                state: state.clone(),
                 map,
                 events: events_in.clone(),
             })?;
@@ -191,7 +223,9 @@ impl Node {
             events_in,
             orders,
             reports,
-            running: maps.len(),
+            ended: Vec::new(),
+            state: state.clone(),
+            supervisor: Arc::clone(supervisor),
             maps,
             volumes: Arc::clone(volumes),
             settings,
@@ -257,19 +291,30 @@ impl Node {
 
     /// The next report; an error if a core failed or a stop was asked for.
     fn next_report(&mut self) -> Result<CoreReport, BootError> {
-        match self.events.recv() {
-            Ok(Event::Core(CoreReport::Failed(error))) => {
-                self.running -= 1;
-                Err(error)
-            }
-            Ok(Event::Core(report)) => Ok(report),
-            Ok(Event::Stop) | Err(_) => Err(BootError::StoppedEarly),
-            Ok(Event::Reload) => {
-                tracing::warn!(
-                    "SIGHUP: the node is still starting; send the signal again when it serves"
-                );
-                self.next_report()
-            }
+        loop {
+            return match self.events.recv_timeout(PROGRESS_EVERY) {
+                Ok(Event::Core(CoreReport::Failed { core, error })) => {
+                    self.ended.push(core);
+                    Err(error)
+                }
+                Ok(Event::Core(report)) => Ok(report),
+                Ok(Event::Reload) => {
+                    tracing::warn!(
+                        "SIGHUP: the node is still starting; send the signal again when it serves"
+                    );
+                    continue;
+                }
+                Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => {
+                    Err(BootError::StoppedEarly)
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    let progress = Progress::of(&self.state).to_string();
+                    tracing::info!("loading: {progress}");
+                    self.supervisor
+                        .is_busy(&format!("loading: {progress}"), PROGRESS_PATIENCE);
+                    continue;
+                }
+            };
         }
     }
 
@@ -279,42 +324,14 @@ impl Node {
             match self.events.recv() {
                 Ok(Event::Stop) | Err(_) => return Ok(()),
                 Ok(Event::Reload) => self.settings.reload(&mut self.orders),
-                Ok(Event::Core(CoreReport::Failed(error))) => {
-                    self.running -= 1;
+                Ok(Event::Core(CoreReport::Failed { core, error })) => {
+                    self.ended.push(core);
                     return Err(error);
                 }
-                Ok(Event::Core(CoreReport::Ended)) => self.running -= 1,
+                Ok(Event::Core(CoreReport::Ended { core })) => self.ended.push(core),
                 Ok(Event::Core(_)) => {}
             }
         }
-    }
-
-    /// Stops all cores: first everything accepted is answered everywhere, then shards are closed.
-    fn stop(&mut self) -> Result<(), BootError> {
-        tracing::info!("stopping: finishing what was accepted");
-        let (done_in, done) = channel();
-        for orders in &mut self.orders {
-            // A core whose mailbox is gone has ended already.
-            drop(orders.try_send(Order::Drain(done_in.clone())));
-        }
-        drop(done_in);
-        while done.recv().is_ok() {}
-        for orders in &mut self.orders {
-            drop(orders.try_send(Order::Finish));
-        }
-        while self.running > 0 {
-            match self.events.recv() {
-                Ok(Event::Core(CoreReport::Ended)) => self.running -= 1,
-                Ok(Event::Core(CoreReport::Failed(error))) => {
-                    self.running -= 1;
-                    tracing::error!("{error}");
-                }
-                Ok(_) => {}
-                Err(_) => break,
-            }
-        }
-        tracing::info!("stopped: everything that was acknowledged is durable");
-        Ok(())
     }
 }
 

@@ -19,12 +19,13 @@ use corelith_wire::limits::NAMESPACE_NAME_BYTES_MAX;
 pub(crate) use error::ConfigurationError;
 pub(crate) use keys::cpu_list;
 pub(crate) use live::{LiveSettings, Reload};
-pub(crate) use units::{parse_bytes, parse_seconds};
+pub(crate) use units::{parse_bytes, parse_seconds, parse_stop_timeout};
 
 use crate::commit::{CommitChoice, CommitPolicy};
 use crate::lifetimes::Lifetimes;
 use crate::limits::{
-    CONNECTIONS_PER_CORE_DEFAULT, FLUSH_INTERVAL_DEFAULT_MS, VOLUME_BYTES_DEFAULT,
+    CONNECTIONS_PER_CORE_DEFAULT, FLUSH_INTERVAL_DEFAULT_MS, STOP_TIMEOUT_DEFAULT,
+    VOLUME_BYTES_DEFAULT,
 };
 use crate::logging::{LogFormat, LogLevel};
 use crate::options::Options;
@@ -50,6 +51,8 @@ pub(crate) struct Configuration {
     pub(crate) log_format: LogFormat,
     /// Serve although acknowledged writes were lost. Of the command line alone: it is for one start.
     pub(crate) accept_stale: bool,
+    /// How long a stop may take.
+    pub(crate) stop_timeout: Duration,
     /// In the order of their numbers on the wire.
     pub(crate) namespaces: Vec<NamespaceConfiguration>,
 }
@@ -111,6 +114,7 @@ impl Default for Configuration {
             cores: CoreChoice::All,
             memory_limit_bytes: None,
             connections_per_core_max: CONNECTIONS_PER_CORE_DEFAULT,
+            stop_timeout: STOP_TIMEOUT_DEFAULT,
             log_level: LogLevel::Info,
             log_format: LogFormat::Text,
             accept_stale: false,

@@ -44,9 +44,9 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// True while answers wait to be sent.
+    /// True while answers wait to be sent or taken.
     pub(crate) fn has_answers(&self) -> bool {
-        !self.outbox.is_empty()
+        self.waiting_bytes() > 0
     }
 
     /// Bytes of answers that wait to be sent.
@@ -57,6 +57,11 @@ impl Connection {
     /// Reads no more, and ends when the answers have been sent.
     pub(crate) fn close(&self) {
         self.outbox.close();
+    }
+
+    /// Ends at once: the peer gets no more answers.
+    pub(crate) fn cut(&self) {
+        self.outbox.abandon();
     }
 
     /// The next bytes; `None` when there are none to come or none are wanted any more.
@@ -144,7 +149,10 @@ async fn send_all(core: Rc<Core>, connection: Rc<Connection>) {
     let mut spare = core.spare();
     while let Some(bytes) = connection.outbox.next(spare).await {
         let length = bytes.len();
-        let (buffer, result) = connection.stream.send(bytes, 0..length).await;
+        let send = connection.stream.send(bytes, 0..length);
+        let Some((buffer, result)) = connection.outbox.unless_abandoned(send).await else {
+            return;
+        };
         spare = buffer.into_bytes().unwrap_or_default();
         spare.clear();
         spare.shrink_to(crate::limits::OUTBOX_BYTES_MAX);

@@ -22,6 +22,7 @@ use crate::core::Order;
 use crate::health::{Health, NodeState, StateCell};
 use crate::limits::CONTROL_CONNECTIONS_MAX;
 use crate::metrics::{CoreSnapshot, NodeFigures, render};
+use crate::supervisor::Supervisor;
 
 /// How long a core may take to say what it has counted.
 const CORE_ANSWER: Duration = Duration::from_secs(2);
@@ -29,20 +30,57 @@ const CORE_ANSWER: Duration = Duration::from_secs(2);
 type Cores = Rc<RefCell<Vec<MailboxSender<Order>>>>;
 
 /// Serves the page until the process ends.
-pub(crate) fn serve(listener: TcpListener, state: &StateCell, cores: Vec<MailboxSender<Order>>) {
+pub(crate) fn serve(
+    listener: TcpListener,
+    (state, supervisor): (&StateCell, &Arc<Supervisor>),
+    cores: Vec<MailboxSender<Order>>,
+) {
     let served = listener.set_nonblocking(true).and_then(|()| {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
         let local = tokio::task::LocalSet::new();
-        local.block_on(
-            &runtime,
-            accept(listener, state.clone(), Rc::new(RefCell::new(cores))),
-        )
+        let cores = Rc::new(RefCell::new(cores));
+        if let Some(every) = supervisor.sign_of_life_every() {
+            let (state, supervisor) = (state.clone(), Arc::clone(supervisor));
+            local.spawn_local(show_life(every, supervisor, state, Rc::clone(&cores)));
+        }
+        local.block_on(&runtime, accept(listener, state.clone(), cores))
     });
     if let Err(error) = served {
         tracing::error!(%error, "the control page ended; the node goes on without it");
     }
+}
+
+/// Tells the supervisor that the node lives, as often as it asks for that: as long as every core answers. While
+/// shards are recovered and while the node stops, the main thread sees to it that there is an end.
+async fn show_life(every: Duration, supervisor: Arc<Supervisor>, state: StateCell, cores: Cores) {
+    loop {
+        if state.get() != NodeState::Serving || are_live(&cores, every).await {
+            supervisor.is_alive();
+        } else {
+            tracing::error!("a core does not answer: the supervisor gets no sign of life");
+        }
+        tokio::time::sleep(every).await;
+    }
+}
+
+/// True if every core answers in time.
+async fn are_live(cores: &Cores, patience: Duration) -> bool {
+    let mut waiting = Vec::new();
+    for core in cores.borrow_mut().iter_mut() {
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        if core.try_send(Order::Live(sender)).is_err() {
+            return false;
+        }
+        waiting.push(receiver);
+    }
+    for receiver in waiting {
+        if !matches!(tokio::time::timeout(patience, receiver).await, Ok(Ok(()))) {
+            return false;
+        }
+    }
+    true
 }
 
 async fn accept(listener: TcpListener, state: StateCell, cores: Cores) -> std::io::Result<()> {
@@ -104,7 +142,7 @@ async fn answer(
 /// What the node says of its health: its state, and while it serves what the cores know.
 async fn health(state: &StateCell, cores: &Cores) -> Health {
     if state.get() != NodeState::Serving {
-        return Health::from(state.get());
+        return Health::from(state);
     }
     match collect(cores).await {
         Some(snapshots) => Health::of(&snapshots),
@@ -116,7 +154,7 @@ async fn metrics(state: &StateCell, cores: &Cores) -> Response<Full<Bytes>> {
     // While shards are recovered and after the stop began the cores answer nobody.
     if state.get() != NodeState::Serving {
         let node = NodeFigures {
-            states: Health::from(state.get()).states(),
+            states: Health::from(state).states(),
         };
         return text(StatusCode::OK, render(&node, &[]));
     }

@@ -8,6 +8,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use corelith_store::{RecoveredSoFar, RecoveryProgress};
+
 use crate::metrics::CoreSnapshot;
 
 /// Where the node is in its life.
@@ -21,22 +23,43 @@ pub(crate) enum NodeState {
     Stopping,
 }
 
-/// The node's state, set by the main thread and read by the page.
-#[derive(Clone, Default)]
-pub(crate) struct StateCell(Arc<AtomicU8>);
+/// The node's state, set by the main thread, and the progress of its recovery, told by the cores; read by
+/// the page.
+#[derive(Clone)]
+pub(crate) struct StateCell(Arc<Shared>);
+
+struct Shared {
+    state: AtomicU8,
+    shard_count: u64,
+    progress: RecoveryProgress,
+}
 
 impl StateCell {
+    /// Of a node that begins to load so many shards.
+    pub(crate) fn new(shard_count: u64) -> Self {
+        Self(Arc::new(Shared {
+            state: AtomicU8::new(0),
+            shard_count,
+            progress: RecoveryProgress::default(),
+        }))
+    }
+
+    /// Where cores tell how far their recovery is.
+    pub(crate) fn progress(&self) -> &RecoveryProgress {
+        &self.0.progress
+    }
+
     pub(crate) fn set(&self, state: NodeState) {
         let number = match state {
             NodeState::Loading => 0,
             NodeState::Serving => 1,
             NodeState::Stopping => 2,
         };
-        self.0.store(number, Ordering::Release);
+        self.0.state.store(number, Ordering::Release);
     }
 
     pub(crate) fn get(&self) -> NodeState {
-        match self.0.load(Ordering::Acquire) {
+        match self.0.state.load(Ordering::Acquire) {
             0 => NodeState::Loading,
             1 => NodeState::Serving,
             _ => NodeState::Stopping,
@@ -44,11 +67,46 @@ impl StateCell {
     }
 }
 
+/// How far the recovery of all shards is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Progress {
+    shard_count: u64,
+    so_far: RecoveredSoFar,
+}
+
+impl Progress {
+    /// As it is now.
+    pub(crate) fn of(state: &StateCell) -> Self {
+        Self {
+            shard_count: state.0.shard_count,
+            so_far: state.progress().so_far(),
+        }
+    }
+}
+
+impl fmt::Display for Progress {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let RecoveredSoFar {
+            shards_found,
+            shards_recovered,
+            segments_found,
+            segments_replayed,
+            records_replayed,
+        } = self.so_far;
+        let shard_count = self.shard_count;
+        write!(
+            formatter,
+            "{shards_recovered} of {shard_count} shards recovered; {segments_replayed} segments replayed of \
+             {segments_found} in the {shards_found} shards read so far; {records_replayed} records"
+        )
+    }
+}
+
 /// What the node can do.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Health {
     /// Shards are being recovered.
-    Loading,
+    Loading(Progress),
     /// Everything. The lines tell of what wants a look all the same.
     Serving(Vec<String>),
     /// Reads and deletes: these namespaces have no room for new data.
@@ -132,16 +190,18 @@ impl Health {
     pub(crate) const fn is_ready(&self) -> bool {
         match self {
             Self::Serving(_) | Self::ReadOnly(_) => true,
-            Self::Loading | Self::Partial(_) | Self::Fenced(_) | Self::Stopping | Self::Silent => {
-                false
-            }
+            Self::Loading(_)
+            | Self::Partial(_)
+            | Self::Fenced(_)
+            | Self::Stopping
+            | Self::Silent => false,
         }
     }
 
     /// The state in a word.
     const fn word(&self) -> &'static str {
         match self {
-            Self::Loading => "loading",
+            Self::Loading(_) => "loading",
             Self::Serving(_) => "serving",
             Self::ReadOnly(_) => "read-only",
             Self::Partial(_) => "partial",
@@ -157,10 +217,10 @@ impl Health {
     }
 }
 
-impl From<NodeState> for Health {
-    fn from(state: NodeState) -> Self {
-        match state {
-            NodeState::Loading => Self::Loading,
+impl From<&StateCell> for Health {
+    fn from(state: &StateCell) -> Self {
+        match state.get() {
+            NodeState::Loading => Self::Loading(Progress::of(state)),
             NodeState::Serving => Self::Serving(Vec::new()),
             NodeState::Stopping => Self::Stopping,
         }
@@ -172,7 +232,7 @@ impl fmt::Display for Health {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(formatter, "{}", self.word())?;
         match self {
-            Self::Loading => writeln!(formatter, "shards are being recovered from the devices"),
+            Self::Loading(progress) => writeln!(formatter, "{progress}"),
             Self::Serving(lines)
             | Self::ReadOnly(lines)
             | Self::Partial(lines)
@@ -250,9 +310,19 @@ mod tests {
     }
 
     #[test]
+    fn loading_tells_how_far_it_is() {
+        let loading = Health::from(&StateCell::new(8));
+        check(
+            &loading,
+            false,
+            &["loading", "0 of 8 shards recovered; 0 segments"],
+        );
+    }
+
+    #[test]
     fn every_state_is_in_the_list_with_its_status() {
         let all = [
-            Health::Loading,
+            Health::from(&StateCell::new(8)),
             Health::Serving(Vec::new()),
             Health::ReadOnly(Vec::new()),
             Health::Partial(Vec::new()),

@@ -49,8 +49,22 @@ pub(crate) const EXECUTOR_RING_DEPTH: usize = 16;
 pub(crate) const EXECUTOR_BUFFER_BYTES: usize = 64 << 10;
 /// The least limit of locked memory with which a core's executor starts, in bytes: its library refuses less.
 pub(crate) const MEMLOCK_BYTES_MIN: u64 = 512 << 10;
-/// Time that a stop waits for clients to take their last answers.
-pub(crate) const STOP_DRAIN: Duration = Duration::from_secs(2);
+/// The shortest time that a stop may be given: less than a flush of a busy drive would give up work for nothing.
+pub(crate) const STOP_TIMEOUT_MIN: Duration = Duration::from_millis(100);
+/// And unless it is given any.
+pub(crate) const STOP_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
+/// The longest: a supervisor has lost patience long before.
+pub(crate) const STOP_TIMEOUT_MAX: Duration = Duration::from_secs(3600);
+/// The part of it that clients have to take their last answers: one in four, so that devices have the rest.
+pub(crate) const CLIENT_PATIENCE_PART: u32 = 4;
+/// The part of it after which a core that still waits says for what: nine in ten.
+pub(crate) const WAIT_REPORT_PART: (u32, u32) = (9, 10);
+/// What a supervisor is asked to wait beyond the time of a stop, for the process to go.
+pub(crate) const SUPERVISOR_SLACK: Duration = Duration::from_secs(5);
+/// How often a start that takes long says how far it is.
+pub(crate) const PROGRESS_EVERY: Duration = Duration::from_secs(5);
+/// What a supervisor is asked for at each of these: ten times as long.
+pub(crate) const PROGRESS_PATIENCE: Duration = Duration::from_secs(50);
 /// What a client that met "busy" should wait, in ms.
 pub(crate) const RETRY_AFTER_MS: u32 = 5;
 /// Share of the machine's memory that indexes may take, in percent, until it is configured.

@@ -21,6 +21,7 @@ mod control;
 mod cpus;
 mod health;
 mod signals;
+mod supervisor;
 mod volume_setup;
 
 mod core;
@@ -74,7 +75,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error}");
-            ExitCode::FAILURE
+            ExitCode::from(error.exit_code())
         }
     }
 }

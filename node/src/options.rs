@@ -12,7 +12,7 @@ use corelith_wire::limits::TTL_S_MAX;
 use crate::commit::{CommitChoice, parse_flush_interval};
 use crate::configuration::{
     Configuration, ConfigurationError, CoreChoice, FILE_NAME, NamespaceConfiguration, cpu_list,
-    parse_bytes, parse_seconds,
+    parse_bytes, parse_seconds, parse_stop_timeout,
 };
 use crate::logging::{LogFormat, LogLevel};
 
@@ -37,7 +37,15 @@ Then, from another shell:
   corelith get alice
 
 Flags are laid over the file; those about a namespace only if it has one. SIGHUP reads the file again.
-Stop with SIGTERM or ctrl-c: what was accepted is finished and made durable first."
+Stop with SIGTERM or ctrl-c: what was accepted is finished and made durable first, within --stop-timeout.
+A second signal ends the node at once.
+
+Exit codes:
+  0    stopped: everything that was accepted is answered and durable
+  1    could not start, or could not go on
+  2    the command line is wrong
+  3    --stop-timeout was over before everything was finished: what was not answered is in doubt
+  130  ended at once by a second signal"
 )]
 pub(crate) struct Options {
     /// Configuration file (TOML); node/corelithd.toml in the sources says what may be in it.
@@ -106,6 +114,12 @@ pub(crate) struct Options {
     #[arg(long, value_name = "TIME", value_parser = parse_flush_interval)]
     pub(crate) flush_interval: Option<Duration>,
 
+    /// How long a stop may take, from 100ms to 1h. Clients that do not take their answers are cut after a quarter
+    /// of it; what a device has not done when it is over is given up.
+    /// [default: 10s]
+    #[arg(long, value_name = "TIME", value_parser = parse_stop_timeout)]
+    pub(crate) stop_timeout: Option<Duration>,
+
     /// Serve although recovery found that acknowledged writes were lost: an operator accepts that
     /// answers may be older than what was acknowledged.
     #[arg(long)]
@@ -161,6 +175,7 @@ impl Options {
         take(&mut configuration.listen, &self.listen);
         take(&mut configuration.control, &self.control);
         take(&mut configuration.cores, &self.cores);
+        take(&mut configuration.stop_timeout, &self.stop_timeout);
         take(&mut configuration.log_level, &self.log_level);
         take(&mut configuration.log_format, &self.log_format);
         configuration.allow_unauthenticated |= self.allow_unauthenticated;

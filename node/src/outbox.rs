@@ -3,6 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
+use std::pin::Pin;
 use std::task::{Poll, Waker};
 
 use crate::limits::OUTBOX_BYTES_MAX;
@@ -11,11 +12,15 @@ use crate::limits::OUTBOX_BYTES_MAX;
 #[derive(Default)]
 pub(crate) struct Outbox {
     bytes: RefCell<Vec<u8>>,
+    /// How many the sending task has taken and not sent yet.
+    sending_bytes: Cell<usize>,
     sender: RefCell<Option<Waker>>,
     /// The reading task, while it waits for room or for requests to be answered.
     held_back: RefCell<Option<Waker>>,
     /// The reading task, to be told of the end whatever it waits for.
     reader: RefCell<Option<Waker>>,
+    /// The sending task, to be told if the connection is cut while a send is in flight.
+    sending: RefCell<Option<Waker>>,
     closed: Cell<bool>,
     abandoned: Cell<bool>,
 }
@@ -42,6 +47,30 @@ impl Outbox {
         self.abandoned.set(true);
         *self.bytes.borrow_mut() = Vec::new();
         self.close();
+        wake(&self.sending);
+    }
+
+    /// Waits for a send, but not beyond [`Outbox::abandon`]: then it is dropped, and `None` is the answer.
+    pub(crate) async fn unless_abandoned<T>(
+        &self,
+        send: impl Future<Output = T> + Unpin,
+    ) -> Option<T> {
+        let mut send = send;
+        std::future::poll_fn(|context| {
+            if self.abandoned.get() {
+                return Poll::Ready(None);
+            }
+            if let Poll::Ready(sent) = Pin::new(&mut send).poll(context) {
+                return Poll::Ready(Some(sent));
+            }
+            let mut sending = self.sending.borrow_mut();
+            match &mut *sending {
+                Some(known) => known.clone_from(context.waker()),
+                None => *sending = Some(context.waker().clone()),
+            }
+            Poll::Pending
+        })
+        .await
     }
 
     /// True after [`Outbox::close`].
@@ -49,14 +78,9 @@ impl Outbox {
         self.closed.get()
     }
 
-    /// True if no answer waits.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.bytes.borrow().is_empty()
-    }
-
-    /// Bytes that wait.
+    /// Bytes that the peer has not taken: those that wait, and those of the send in flight.
     pub(crate) fn waiting_bytes(&self) -> usize {
-        self.bytes.borrow().len()
+        self.bytes.borrow().len() + self.sending_bytes.get()
     }
 
     /// True while more requests may be read for this connection's sake.
@@ -64,9 +88,10 @@ impl Outbox {
         self.bytes.borrow().len() < OUTBOX_BYTES_MAX
     }
 
-    /// The next bytes to send, exchanged for the empty `spare`; `None` when the outbox is closed and
-    /// empty.
+    /// The next bytes to send, exchanged for the empty `spare`, when the ones before are sent; `None` when the
+    /// outbox is closed and empty.
     pub(crate) fn next(&self, spare: Vec<u8>) -> impl Future<Output = Option<Vec<u8>>> + '_ {
+        self.sending_bytes.set(0);
         let mut spare = Some(spare);
         std::future::poll_fn(move |context| {
             let mut bytes = self.bytes.borrow_mut();
@@ -79,6 +104,7 @@ impl Outbox {
             }
             let taken = std::mem::replace(&mut *bytes, spare.take().unwrap_or_default());
             drop(bytes);
+            self.sending_bytes.set(taken.len());
             wake(&self.held_back);
             Poll::Ready(Some(taken))
         })
@@ -132,7 +158,9 @@ mod tests {
                 Poll::Ready(Some(b"onetwo".to_vec()))
             );
         }
+        assert_eq!(outbox.waiting_bytes(), 6, "taken is not sent");
         outbox.append(|bytes| bytes.extend_from_slice(b"last"));
+        assert_eq!(outbox.waiting_bytes(), 10);
         outbox.close();
         let last = pin!(outbox.next(Vec::new())).poll(&mut context);
         assert_eq!(last, Poll::Ready(Some(b"last".to_vec())));
@@ -140,6 +168,20 @@ mod tests {
             pin!(outbox.next(Vec::new())).poll(&mut context),
             Poll::Ready(None)
         );
+    }
+
+    #[test]
+    fn a_send_that_never_ends_ends_with_the_connection() {
+        let outbox = Outbox::default();
+        let mut context = Context::from_waker(Waker::noop());
+        let mut never = pin!(outbox.unless_abandoned(std::future::pending::<()>()));
+        assert!(never.as_mut().poll(&mut context).is_pending());
+        outbox.close();
+        assert!(never.as_mut().poll(&mut context).is_pending());
+        outbox.abandon();
+        assert_eq!(never.poll(&mut context), Poll::Ready(None));
+        let mut done = pin!(outbox.unless_abandoned(std::future::ready(1)));
+        assert_eq!(done.as_mut().poll(&mut context), Poll::Ready(None));
     }
 
     #[test]

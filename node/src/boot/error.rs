@@ -187,4 +187,27 @@ pub(crate) enum BootError {
     /// A stop before serving began.
     #[error("stopped before the node was ready")]
     StoppedEarly,
+    /// A stop that did not come to its end.
+    #[error(
+        "the stop was given up after {timeout:?}: core(s) {cores:?} had not finished what was accepted, because a \
+         device does not answer or is slow; writes that were not answered are in doubt. Look at the kernel's log, \
+         or give the stop more time with --stop-timeout"
+    )]
+    StopTimeout {
+        /// Cores that had not come to their end.
+        cores: Vec<u16>,
+        /// What they were given.
+        timeout: std::time::Duration,
+    },
+}
+
+impl BootError {
+    /// The exit code of a node that ends with this.
+    pub(crate) const fn exit_code(&self) -> u8 {
+        if matches!(self, Self::StopTimeout { .. }) {
+            3
+        } else {
+            1
+        }
+    }
 }

@@ -10,7 +10,7 @@ use corelith_io::DurabilityChoice;
 use corelith_wire::limits::{PAYLOAD_LENGTH_BYTES_MAX, SHARDS_MAX, TTL_S_MAX};
 
 use super::document::{Entry, Problem, Value};
-use super::units::{parse_ms, parse_size, show_ms, show_size};
+use super::units::{parse_ms, parse_size, parse_stop_timeout, show_ms, show_size};
 use super::{Configuration, CoreChoice, NamespaceConfiguration};
 use crate::commit::CommitChoice;
 use crate::limits::{CONNECTIONS_PER_CORE_MAX, FLUSH_INTERVAL_MAX_MS};
@@ -50,7 +50,7 @@ const fn live<T>(name: &'static str, set: Set<T>, show: fn(&T) -> Option<String>
     }
 }
 
-const NODE_KEYS: [KeyOf<Configuration>; 8] = [
+const NODE_KEYS: [KeyOf<Configuration>; 9] = [
     fixed(
         "node.listen",
         |node, value| put(&mut node.listen, address(value)),
@@ -93,6 +93,18 @@ const NODE_KEYS: [KeyOf<Configuration>; 8] = [
             put(&mut node.connections_per_core_max, count)
         },
         |node| Some(node.connections_per_core_max.to_string()),
+    ),
+    fixed(
+        "node.stop_timeout",
+        |node, value| {
+            let timeout = value.text().and_then(|text| parse_stop_timeout(text).ok());
+            let timeout = timeout.ok_or("a time from \"100 ms\" to \"1 h\"");
+            put(&mut node.stop_timeout, timeout)
+        },
+        |node| {
+            let timeout_ms = u64::try_from(node.stop_timeout.as_millis()).ok()?;
+            Some(quoted(&show_ms(timeout_ms)))
+        },
     ),
     live(
         "log.level",

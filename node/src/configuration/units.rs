@@ -3,6 +3,10 @@
 //!
 //! Of our own: the crates for sizes take "K" and "KB" for 1000, and none says which units a message may offer.
 
+use std::time::Duration;
+
+use crate::limits::{STOP_TIMEOUT_MAX, STOP_TIMEOUT_MIN};
+
 /// Sizes, largest first; the second name is the short form of command lines.
 const SIZES: [(&str, &str, u64); 5] = [
     ("TiB", "T", 1 << 40),
@@ -63,6 +67,17 @@ pub(crate) fn parse_seconds(text: &str) -> Result<u64, String> {
                 "{text:?} is no time: write whole seconds, or a unit too, such as \"12 h\" or 30d"
             )
         })
+}
+
+/// The time that a stop may take.
+///
+/// # Errors
+/// What to write instead.
+pub(crate) fn parse_stop_timeout(text: &str) -> Result<Duration, String> {
+    parse_ms(text)
+        .map(Duration::from_millis)
+        .filter(|timeout| (STOP_TIMEOUT_MIN..=STOP_TIMEOUT_MAX).contains(timeout))
+        .ok_or_else(|| format!("{text:?} is not from 100ms to 1h: write a time such as 10s"))
 }
 
 /// As it can be read again.
@@ -138,6 +153,13 @@ mod tests {
         }
         for wrong in ["", "s", "0 s", "5", "5 m", "1 y", "99999999999999999 d"] {
             assert_eq!(parse_ms(wrong), None, "{wrong}");
+        }
+        for (text, milliseconds) in [("100ms", 100), ("10 s", 10_000), ("1h", 3_600_000)] {
+            let timeout = Duration::from_millis(milliseconds);
+            assert_eq!(parse_stop_timeout(text), Ok(timeout));
+        }
+        for wrong in ["", "10", "99ms", "61min", "-1s", "s"] {
+            assert!(parse_stop_timeout(wrong).is_err(), "{wrong}");
         }
         assert_eq!(parse_seconds("90"), Ok(90));
         assert_eq!(parse_seconds("1d"), Ok(86_400));

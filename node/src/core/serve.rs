@@ -10,9 +10,8 @@ use glommio::Task;
 
 use super::start::Inbound;
 use super::{Core, Order};
-use crate::connection;
+use crate::connection::{self, Connection};
 use crate::hop::{FromCore, ToCore};
-use crate::limits::STOP_DRAIN;
 use crate::metrics::bump;
 
 /// How often a stopping core looks whether it is done, and an acceptor without descriptors tries again.
@@ -43,6 +42,48 @@ pub(super) async fn serve(
             shared,
         )));
     }
+    let mut readers = read_links(core, inbound);
+    let reports = reports.attach(&core.ring);
+    readers.push(glommio::spawn_local(report(Rc::clone(core), reports)));
+    let orders = orders.attach(&core.ring);
+    while let Some(order) = orders.receive().await {
+        match order {
+            Order::Drain {
+                done,
+                client_patience,
+                report_after,
+            } => {
+                for acceptor in acceptors.drain(..) {
+                    acceptor.cancel().await;
+                }
+                glommio::spawn_local(report_wait(Rc::clone(core), report_after)).detach();
+                drain(core, client_patience).await;
+                // The main thread has stopped waiting only if the process is ending.
+                if done.send(core.number).is_err() {
+                    break;
+                }
+            }
+            Order::Configure(settings) => core.configure(&settings),
+            Order::Finish => break,
+            order @ (Order::Report(_) | Order::Live(_)) => answer(core, order),
+        }
+    }
+    for reader in readers {
+        reader.cancel().await;
+    }
+    for flusher in flushers {
+        flusher.cancel().await;
+    }
+    for shard in core.namespaces.shards() {
+        shard.close();
+    }
+    for committer in committers {
+        committer.await;
+    }
+}
+
+/// Reads what the other cores send.
+fn read_links(core: &Rc<Core>, inbound: Vec<Inbound>) -> Vec<Task<()>> {
     let mut readers = Vec::new();
     for link in inbound {
         let requests = link.requests.attach(&core.ring);
@@ -58,38 +99,7 @@ pub(super) async fn serve(
             answers,
         )));
     }
-    let reports = reports.attach(&core.ring);
-    readers.push(glommio::spawn_local(report(Rc::clone(core), reports)));
-    let orders = orders.attach(&core.ring);
-    while let Some(order) = orders.receive().await {
-        match order {
-            Order::Report(answer) => drop(answer.send(core.snapshot())),
-            Order::Configure(settings) => core.configure(&settings),
-            Order::Drain(done) => {
-                for acceptor in acceptors.drain(..) {
-                    acceptor.cancel().await;
-                }
-                drain(core).await;
-                // The main thread has stopped waiting only if the process is ending.
-                if done.send(()).is_err() {
-                    break;
-                }
-            }
-            Order::Finish => break,
-        }
-    }
-    for reader in readers {
-        reader.cancel().await;
-    }
-    for flusher in flushers {
-        flusher.cancel().await;
-    }
-    for shard in core.namespaces.shards() {
-        shard.close();
-    }
-    for committer in committers {
-        committer.await;
-    }
+    readers
 }
 
 /// Sends to the devices, again and again, what a namespace answered before it was durable. `None` if it never
@@ -171,36 +181,95 @@ async fn take_answers(core: Rc<Core>, from: u16, mailbox: Mailbox<FromCore>) {
 
 async fn report(core: Rc<Core>, mailbox: Mailbox<Order>) {
     while let Some(order) = mailbox.receive().await {
-        if let Order::Report(answer) = order {
-            drop(answer.send(core.snapshot()));
-        }
+        answer(&core, order);
     }
 }
 
-/// Takes no new work, waits until everything accepted is answered and sent, then closes what is left.
-async fn drain(core: &Rc<Core>) {
-    core.stopping.set(true);
-    let mut waited = Duration::ZERO;
-    loop {
-        let busy = core.unanswered.get() > 0
-            || core
-                .connections
-                .borrow()
-                .values()
-                .any(|connection| connection.has_answers());
-        // Accepted requests are always answered: the store settles them all. Only a client that
-        // does not take its answers is not waited for.
-        if !busy || (core.unanswered.get() == 0 && waited >= STOP_DRAIN) {
-            break;
-        }
-        glommio::timer::sleep(LOOK_AGAIN).await;
-        waited += LOOK_AGAIN;
+/// Does what the control thread wants, which may have stopped waiting for the answer.
+fn answer(core: &Rc<Core>, order: Order) {
+    match order {
+        Order::Report(answer) => drop(answer.send(core.snapshot())),
+        Order::Live(answer) => drop(answer.send(())),
+        // Orders of the main thread.
+        Order::Configure(_) | Order::Drain { .. } | Order::Finish => {}
     }
-    let connections: Vec<_> = core.connections.borrow().values().cloned().collect();
-    for connection in connections {
+}
+
+/// Takes no new work, waits until everything accepted is answered and sent, then closes what is left. A
+/// client that does not take its answers is waited for as long as `patience` says, and then cut.
+async fn drain(core: &Rc<Core>, patience: Duration) {
+    core.stopping.set(true);
+    let began_ns = core.clock.monotonic_ns();
+    let is_patient = || {
+        let waited_ns = core.clock.monotonic_ns().saturating_sub(began_ns);
+        Duration::from_nanos(waited_ns) < patience
+    };
+    // Accepted requests are always answered: the store settles them all.
+    while core.unanswered.get() > 0 || (any_waits(core) && is_patient()) {
+        glommio::timer::sleep(LOOK_AGAIN).await;
+    }
+    for connection in all(core) {
         connection.close();
+    }
+    while !core.connections.borrow().is_empty() && is_patient() {
+        glommio::timer::sleep(LOOK_AGAIN).await;
+    }
+    let cut = all(core);
+    if !cut.is_empty() {
+        tracing::warn!(
+            core = core.number,
+            connections = cut.len(),
+            "connections were cut: their clients did not take their last answers"
+        );
+    }
+    for connection in cut {
+        connection.cut();
     }
     while !core.connections.borrow().is_empty() {
         glommio::timer::sleep(LOOK_AGAIN).await;
     }
+}
+
+fn any_waits(core: &Core) -> bool {
+    let connections = core.connections.borrow();
+    connections
+        .values()
+        .any(|connection| connection.has_answers())
+}
+
+fn all(core: &Core) -> Vec<Rc<Connection>> {
+    core.connections.borrow().values().cloned().collect()
+}
+
+/// Says what a core that does not come to its end waits for, shortly before the stop gives up.
+async fn report_wait(core: Rc<Core>, after: Duration) {
+    glommio::timer::sleep(after).await;
+    let snapshot = core.snapshot();
+    let devices = snapshot
+        .namespaces
+        .iter()
+        .flat_map(|namespace| &namespace.devices);
+    for device in devices {
+        let statistics = &device.statistics;
+        let (reads, writes, flushes) = (
+            statistics.reads.in_flight_count,
+            statistics.writes.in_flight_count,
+            statistics.flushes.in_flight_count,
+        );
+        if reads + writes + flushes > 0 {
+            tracing::error!(
+                core = core.number,
+                device = &*device.name,
+                reads,
+                writes,
+                flushes,
+                "the stop waits for a device that does not answer: see the kernel's log"
+            );
+        }
+    }
+    tracing::error!(
+        core = core.number,
+        unanswered = snapshot.requests_in_flight,
+        "the core has not come to its end"
+    );
 }

@@ -20,6 +20,7 @@ use glommio::{LocalExecutorBuilder, Placement};
 use super::gather::Gatherings;
 use super::{Core, Order, serve};
 use crate::boot::{BootError, Event};
+use crate::health::StateCell;
 use crate::hop::{FromCore, Peer, ToCore};
 use crate::idle::GlommioIdle;
 use crate::limits::{
@@ -60,6 +61,8 @@ pub(crate) struct CorePlan {
     pub(crate) accept_stale: bool,
     /// Connections that it takes.
     pub(crate) connections_max: usize,
+    /// Where the progress of recovery is told.
+    pub(crate) state: StateCell,
     /// The node's map, when all cores have reported their ports.
     pub(crate) map: Receiver<Topology>,
     pub(crate) events: Sender<Event>,
@@ -86,9 +89,17 @@ pub(crate) enum CoreReport {
         recovered: Vec<Recovered>,
     },
     /// It cannot go on.
-    Failed(BootError),
+    Failed {
+        /// The core.
+        core: u16,
+        /// Why.
+        error: BootError,
+    },
     /// It has ended.
-    Ended,
+    Ended {
+        /// The core.
+        core: u16,
+    },
 }
 
 /// What recovery found in one shard.
@@ -116,14 +127,16 @@ pub(crate) fn start(plan: CorePlan) -> Result<(), BootError> {
         .io_memory(EXECUTOR_BUFFER_BYTES);
     let mut last_word = LastWord {
         events: plan.events.clone(),
-        word: Some(CoreReport::Failed(BootError::NoExecutor {
+        word: Some(CoreReport::Failed {
             core: plan.number,
-        })),
+            error: BootError::NoExecutor { core: plan.number },
+        }),
     };
     let started = builder.spawn(move || async move {
+        let core = plan.number;
         last_word.is(match run(plan).await {
-            Ok(()) => CoreReport::Ended,
-            Err(error) => CoreReport::Failed(error),
+            Ok(()) => CoreReport::Ended { core },
+            Err(error) => CoreReport::Failed { core, error },
         });
     });
     started.map(drop).map_err(|error| BootError::Executor {
@@ -279,8 +292,10 @@ async fn open_namespace(
                 index_bytes_cached: INDEX_BYTES_CACHED,
                 commit: Commit::Durable,
             };
+            let watched = (&options, plan.state.progress());
             let pool_and_clock = (ring.pool(), clock);
-            let shard = Shard::open(&volume.volume, &devices, pool_and_clock, &options).await?;
+            let shard =
+                Shard::open_watched(&volume.volume, &devices, pool_and_clock, watched).await?;
             Ok::<_, BootError>((number, shard))
         });
     let shards = futures_util::future::try_join_all(opening).await?;

@@ -175,7 +175,7 @@ const CONNECTIONS: &[Family] = &[
     ),
     family(
         "corelith_outbox_bytes",
-        "Bytes of answers that wait to be sent.",
+        "Bytes of answers that clients have not taken.",
         Gauge,
         Source::Core(|core| core.outbox_bytes),
     ),

@@ -25,6 +25,7 @@ use crate::format::summary::{Footer, SummaryRow};
 use crate::limits::{LSN_GAP_AT_START, VERSION_GAP_AT_START};
 use crate::log::{Log, OpenSegment};
 use crate::place::SegmentNumber;
+use crate::progress::RecoveryProgress;
 use crate::seal::{SealError, seal};
 use crate::segments::SegmentState;
 use crate::state::ShardCore;
@@ -100,10 +101,13 @@ struct Highest {
 pub(crate) async fn recover(
     core: &ShardCore,
     accept_stale: bool,
+    progress: &RecoveryProgress,
 ) -> Result<RecoveryReport, OpenError> {
     let mut report = RecoveryReport::default();
     let headers = headers::read_headers(core, &mut report).await?;
-    let replayed = replay::replay(core, &headers.log, headers.highest, &mut report).await?;
+    progress.found(headers.log.len());
+    let replayed =
+        replay::replay(core, (&headers.log, headers.highest), &mut report, progress).await?;
     check_memory(core)?;
     flush_all(core).await?;
     let newest = headers

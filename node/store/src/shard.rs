@@ -15,6 +15,7 @@ use crate::format::fields::u64_of;
 use crate::log::{Log, LogGeometry};
 use crate::notify::Notify;
 use crate::place::SegmentPlace;
+use crate::progress::RecoveryProgress;
 use crate::record::{Metadata, Record};
 use crate::recovery::{RecoveryReport, recover};
 use crate::segments::{SegmentCounts, SegmentTable};
@@ -91,8 +92,28 @@ impl Shard {
         (pool, clock): (&BufferPool, &Clock),
         options: &ShardOptions,
     ) -> Result<Self, OpenError> {
+        Self::open_watched(
+            volume,
+            devices,
+            (pool, clock),
+            (options, &RecoveryProgress::default()),
+        )
+        .await
+    }
+
+    /// [`Shard::open`], with figures of the recovery for whoever looks on.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub async fn open_watched(
+        volume: &Volume,
+        devices: &[Device],
+        (pool, clock): (&BufferPool, &Clock),
+        (options, progress): (&ShardOptions, &RecoveryProgress),
+    ) -> Result<Self, OpenError> {
         let core = Rc::new(empty_core(volume, devices, (pool, clock), options)?);
-        let report = recover(&core, options.accept_stale).await?;
+        let report = recover(&core, options.accept_stale, progress).await?;
+        progress.recovered();
         Ok(Self { core, report })
     }
 

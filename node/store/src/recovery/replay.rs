@@ -15,6 +15,7 @@ use crate::format::summary::{BatchRow, Footer, RecordRow, SummaryRow};
 use crate::limits::{RECOVERY_READ_ATTEMPTS_MAX, RECOVERY_SUMMARIES_IN_FLIGHT};
 use crate::log::OpenSegment;
 use crate::place::{RecordPlace, SegmentNumber};
+use crate::progress::RecoveryProgress;
 use crate::sets::DefinitionPlace;
 use crate::state::{ShardCore, stored_length};
 
@@ -28,9 +29,9 @@ pub(super) struct Replayed {
 /// Replays `log`, which is in log order, into the core's empty index. `highest` is what headers know.
 pub(super) async fn replay(
     core: &ShardCore,
-    log: &[LogSegment],
-    highest: Highest,
+    (log, highest): (&[LogSegment], Highest),
     report: &mut RecoveryReport,
+    progress: &RecoveryProgress,
 ) -> Result<Replayed, BufferError> {
     let void = VoidRanges::of(log);
     let is_void = |lsn| void.contains(lsn);
@@ -58,9 +59,11 @@ pub(super) async fn replay(
     for (position, segment) in log.iter().enumerate() {
         if let Some(rows) = summaries.next().await.transpose()?.flatten() {
             replayer.report.sealed += 1;
+            let before = replayer.report.records;
             replayer
                 .apply(segment.number, &rows, &HashSet::new(), &is_void)
                 .await;
+            progress.replayed(replayer.report.records - before);
             continue;
         }
         let found = match scanned.remove(&segment.number) {
@@ -87,9 +90,11 @@ pub(super) async fn replay(
                 last: None,
             },
         };
+        let before = replayer.report.records;
         replayer
             .apply_scanned(segment, found, &expected, &is_void)
             .await;
+        progress.replayed(replayer.report.records - before);
     }
     Ok(Replayed {
         highest: replayer.highest,

@@ -182,17 +182,22 @@ impl Rig {
         (volume, in_slot_order.collect())
     }
 
-    /// Opens a shard without running it.
-    pub(crate) fn try_open(&mut self, shard: u16) -> Result<Shard, OpenError> {
-        let (volume, devices) = self.open_volume();
-        let (pool, clock) = (self.pool.clone(), self.machine.clock());
-        let options = ShardOptions {
+    /// How the rig opens a shard.
+    pub(crate) fn options(&self, shard: u16) -> ShardOptions {
+        ShardOptions {
             shard,
             index_memory_bytes: self.shape.index_memory_bytes,
             accept_stale: self.shape.accept_stale,
             index_bytes_cached: 0,
             commit: corelith_store::Commit::Durable,
-        };
+        }
+    }
+
+    /// Opens a shard without running it.
+    pub(crate) fn try_open(&mut self, shard: u16) -> Result<Shard, OpenError> {
+        let (volume, devices) = self.open_volume();
+        let (pool, clock) = (self.pool.clone(), self.machine.clock());
+        let options = self.options(shard);
         self.run(async { Shard::open(&volume, &devices, (&pool, &clock), &options).await })
     }
 

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use corelith_io::Durability;
-use corelith_store::{Shard, WriteError};
+use corelith_store::{RecoveredSoFar, RecoveryProgress, Shard, WriteError};
 
 use crate::harness::{Rig, Shape, check_sound, content, delete, digest, put};
 
@@ -269,4 +269,31 @@ fn recovery_says_what_it_did() {
     assert_eq!((report.segments, report.sealed, report.scanned), (1, 0, 1));
     assert_eq!((report.batches, report.records), (2, 2));
     check_sound(&report);
+}
+
+#[test]
+fn a_recovery_tells_how_far_it_is() {
+    let mut rig = Rig::new(12, Shape::default());
+    let shard = rig.open_sound();
+    for key in 0..200 {
+        rig.put(&shard, key, &content(key, 0, 900));
+    }
+    rig.close(shard);
+    let progress = RecoveryProgress::default();
+    let (volume, devices) = rig.open_volume();
+    let (pool, clock) = (rig.pool.clone(), rig.machine.clock());
+    let options = rig.options(0);
+    let opening = Shard::open_watched(&volume, &devices, (&pool, &clock), (&options, &progress));
+    assert_eq!(progress.so_far(), RecoveredSoFar::default());
+    let shard = rig.run(opening).unwrap();
+    let report = shard.report();
+    assert!(report.segments > 1 && report.records >= 200, "{report:?}");
+    let expected = RecoveredSoFar {
+        shards_found: 1,
+        shards_recovered: 1,
+        segments_found: report.segments,
+        segments_replayed: report.segments,
+        records_replayed: report.records,
+    };
+    assert_eq!(progress.so_far(), expected);
 }
