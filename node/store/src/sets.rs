@@ -45,9 +45,10 @@ pub(crate) struct DefinitionPlace {
 
 /// A name with its number.
 struct Definition {
-    /// Empty if the record cannot be read: the number stays taken.
+    /// Empty if the record cannot be read, or is gone: the number stays taken.
     name: String,
-    place: DefinitionPlace,
+    /// `None` if it is gone.
+    place: Option<DefinitionPlace>,
 }
 
 /// A definition on its way.
@@ -121,19 +122,34 @@ impl SetTable {
         name: &str,
         place: DefinitionPlace,
     ) -> Option<DefinitionPlace> {
-        let position = position(set)?;
-        if self.definitions.len() <= position {
-            self.definitions.resize_with(position + 1, || None);
-        }
-        let slot = self.definitions.get_mut(position)?;
-        let replaced = slot.replace(Definition {
+        let replaced = self.slot(set)?.replace(Definition {
             name: name.to_owned(),
-            place,
+            place: Some(place),
         });
         if !name.is_empty() {
             self.numbers.insert(name.to_owned(), set);
         }
-        replaced.map(|definition| definition.place)
+        replaced?.place
+    }
+
+    /// Learns that a record has this number. Its definition came before it, so if that is not known it is
+    /// lost: the number has a name that nobody can tell, and is not given out again.
+    pub(crate) fn note_used(&mut self, set: SetId) {
+        if let Some(slot @ None) = self.slot(set) {
+            *slot = Some(Definition {
+                name: String::new(),
+                place: None,
+            });
+        }
+    }
+
+    /// The place of a number in the table; `None` for [`SetId::NONE`].
+    fn slot(&mut self, set: SetId) -> Option<&mut Option<Definition>> {
+        let position = position(set)?;
+        if self.definitions.len() <= position {
+            self.definitions.resize_with(position + 1, || None);
+        }
+        self.definitions.get_mut(position)
     }
 
     /// A definition that was on its way is settled.

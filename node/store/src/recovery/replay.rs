@@ -336,6 +336,7 @@ impl Replayer<'_> {
             self.define_set(row, &entry).await;
             return;
         }
+        self.core.state.borrow_mut().sets.note_used(row.set);
         self.make_room();
         let previous = self.previous_of(row).await;
         if row.flags.contains(RecordFlags::TOMBSTONE) {

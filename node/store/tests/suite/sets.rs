@@ -1,9 +1,10 @@
 //! Names of sets: numbered by the shard, durable before they are used, out of reach of digests.
 
-use corelith_index::{Digest, SetId};
-use corelith_store::{SetError, WriteError};
+use corelith_index::{Digest, ExpirySeconds, SetId};
+use corelith_io::{Fault, PlannedFault};
+use corelith_store::{Change, Needs, SetError, Truncate, TruncateError, WriteError};
 
-use crate::harness::{NotMet, Rig, Shape, put};
+use crate::harness::{NotMet, Rig, Shape, digest, put};
 
 #[test]
 fn sets_survive_restarts() {
@@ -103,4 +104,48 @@ fn no_digest_reaches_a_definition() {
     rig.close(shard);
     let shard = rig.open_sound();
     assert_eq!(shard.set_name(users), "users");
+}
+
+#[test]
+fn a_number_whose_definition_is_gone_is_neither_forgotten_nor_given_again() {
+    let mut rig = Rig::new(1, Shape::default());
+    let shard = rig.open_sound();
+    rig.put(&shard, 1, b"before");
+    rig.run_until_idle();
+    let range = rig.segment_range(0);
+    rig.faults(0)
+        .plan(PlannedFault::next(Fault::WriteLost).within(range));
+    let users = rig.run(shard.set_id("users")).unwrap();
+    assert_eq!(rig.faults(0).struck_count(Fault::WriteLost), 1);
+    let change = Change::PutInput {
+        expiry: ExpirySeconds::NEVER,
+        set: users,
+    };
+    let key = digest(2);
+    rig.run(shard.write(&key, Needs::Metadata, b"a user", |_, _| {
+        Ok::<_, NotMet>(change)
+    }))
+    .unwrap();
+    rig.put(&shard, 3, b"after");
+    rig.run_until_idle();
+    drop(shard);
+    rig.power_cut();
+
+    rig.shape.accept_stale = true;
+    let shard = rig.open();
+    rig.check(&shard, 2, Some(b"a user"));
+    assert_eq!(shard.known_set("users"), None);
+    // Its records may be of any set: to answer that this one has none would be a lie.
+    let refused = rig.run(shard.truncate(Truncate::Set("users")));
+    let number = users.get();
+    assert_eq!(
+        refused,
+        Err(WriteError::Rejected(TruncateError::NameLost { number }))
+    );
+    // Nor do they become those of the next set.
+    let events = rig.run(shard.set_id("events")).unwrap();
+    assert_ne!(events, users);
+    assert_eq!(shard.set_name(users), "");
+    rig.run(shard.truncate(Truncate::All)).unwrap();
+    rig.check(&shard, 2, None);
 }
