@@ -1,9 +1,10 @@
-//! `corelithd` as a process, as its operator and its clients meet it on bad days: what it says when it cannot
-//! start, and that whatever strangers send, it goes on serving and loses nothing.
+//! `corelithd` as a process, as its operator, its supervisor and its clients meet it: what it says when it cannot
+//! start, that whatever strangers send it goes on serving, and that a stop loses nothing.
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::panic,
+    clippy::as_conversions,
     clippy::wildcard_enum_match_arm,
     reason = "tests: a failure is to stop them where it happens"
 )]
@@ -12,5 +13,7 @@ mod full_device;
 mod peer;
 mod running;
 mod starting;
+mod stopping;
 mod strangers;
+mod supervised;
 mod unprivileged;

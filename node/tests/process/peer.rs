@@ -1,19 +1,20 @@
 //! A peer that speaks the protocol itself, frame by frame, so that it can also break it.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 
 use corelith_index::Digest;
 use corelith_record::ContentBuilder;
 use corelith_wire::{
-    Answer, BinSelection, Commit, Features, FrameEncoder, FrameHeader, GetRequest, HelloRequest,
-    NamespaceId, PutMode, PutRequest, Request, RequestEnvelope, RequestId, Status, Ttl,
+    Answer, BinSelection, Commit, Features, FrameEncoder, FrameHeader, GetRequest,
+    HEADER_LENGTH_BYTES, HelloRequest, NamespaceId, PutMode, PutRequest, Request, RequestEnvelope,
+    RequestId, Status, Ttl,
 };
 
-use crate::running::Node;
+use crate::running::{Node, connect};
 
 /// Length of a frame's header, in bytes.
-pub(crate) const HEADER_LENGTH_BYTES: usize = 32;
+pub(crate) const HEADER_LENGTH: usize = HEADER_LENGTH_BYTES as usize;
 
 /// One connection.
 pub(crate) struct Peer {
@@ -29,6 +30,11 @@ pub(crate) struct Answered {
 }
 
 impl Answered {
+    /// The number of the request that it answers.
+    pub(crate) fn request(&self) -> u64 {
+        self.header.request_id().get()
+    }
+
     pub(crate) fn status(&self) -> Status {
         self.decode().status().0
     }
@@ -41,44 +47,54 @@ impl Answered {
 impl Peer {
     /// Connects and says hello.
     pub(crate) fn greet(node: &Node) -> Self {
+        Self::greet_at(node.port)
+    }
+
+    /// The same, where the node itself is not at hand.
+    pub(crate) fn greet_at(port: u16) -> Self {
         let mut peer = Self {
-            stream: node.connect(),
+            stream: connect(port),
             encoder: FrameEncoder::new(),
             next_id: 1,
         };
-        let hello = peer.hello();
-        peer.stream.write_all(&hello).unwrap();
+        let hello = peer.frame(&Request::Hello(HelloRequest {
+            version_min: 1,
+            version_max: 1,
+            features: Features::KNOWN,
+            client_name: "a test",
+        }));
+        peer.send(&hello);
         assert_eq!(peer.receive().unwrap().status(), Status::Ok);
         peer
     }
 
-    /// The bytes of a hello.
-    pub(crate) fn hello(&mut self) -> Vec<u8> {
-        self.frame(&Request::Hello(HelloRequest {
-            version_min: 1,
-            version_max: 1,
-            features: Features::default(),
-            client_name: "a test",
-        }))
-    }
-
-    /// The bytes of a request to the first namespace.
+    /// The bytes of a request to the first namespace, under the next number.
     pub(crate) fn frame(&mut self, request: &Request<'_>) -> Vec<u8> {
         self.frame_to(1, request)
     }
 
     /// The bytes of a request to a namespace by its number.
     pub(crate) fn frame_to(&mut self, namespace: u16, request: &Request<'_>) -> Vec<u8> {
+        let id = self.next_id;
+        self.next_id += 1;
+        self.frame_with((namespace, id), request)
+    }
+
+    /// The bytes of a request under a number of the caller's.
+    pub(crate) fn frame_with(
+        &mut self,
+        (namespace, id): (u16, u64),
+        request: &Request<'_>,
+    ) -> Vec<u8> {
         let namespace = request
             .kind()
             .needs_namespace()
             .then(|| NamespaceId::new(namespace).unwrap());
         let envelope = RequestEnvelope {
-            request_id: RequestId::new(self.next_id),
+            request_id: RequestId::new(id),
             namespace,
             deadline_ms: 0,
         };
-        self.next_id += 1;
         let mut bytes = Vec::new();
         self.encoder
             .request(&mut bytes, &envelope, request)
@@ -91,6 +107,12 @@ impl Peer {
         self.stream.write_all(bytes).unwrap();
     }
 
+    /// Sends a request under a number of the caller's; false if the connection is gone.
+    pub(crate) fn try_send(&mut self, id: u64, request: &Request<'_>) -> bool {
+        let frame = self.frame_with((1, id), request);
+        self.stream.write_all(&frame).is_ok()
+    }
+
     /// Sends a request and waits for its answer.
     pub(crate) fn ask(&mut self, request: &Request<'_>) -> Answered {
         let frame = self.frame(request);
@@ -98,40 +120,26 @@ impl Peer {
         self.receive().unwrap()
     }
 
-    /// The next answer; `None` if the node has closed the connection.
+    /// The next answer; `None` if the connection has ended.
     pub(crate) fn receive(&mut self) -> Option<Answered> {
-        let mut header = [0; HEADER_LENGTH_BYTES];
-        let mut read = 0;
-        while read < header.len() {
-            match self.stream.read(&mut header[read..]) {
-                Ok(0) => {
-                    assert_eq!(read, 0, "the connection ends within a frame");
-                    return None;
-                }
-                Ok(count) => read += count,
-                Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => return None,
-                Err(error) => panic!("no answer: {error}"),
-            }
+        let mut header = [0; HEADER_LENGTH];
+        if !fill(&mut self.stream, &mut header) {
+            return None;
         }
         let header = FrameHeader::parse(&header).unwrap().unwrap();
-        let length = usize::try_from(header.frame_length_bytes()).unwrap();
-        let mut body = vec![0; length - HEADER_LENGTH_BYTES];
-        self.stream.read_exact(&mut body).unwrap();
-        Some(Answered { header, body })
+        let mut body = vec![0; usize::try_from(header.body_length_bytes()).unwrap()];
+        fill(&mut self.stream, &mut body).then_some(Answered { header, body })
     }
 
     /// Puts a record with one bin.
-    pub(crate) fn put(&mut self, key: u32, value: &str) -> Status {
+    pub(crate) fn put(&mut self, key: u64, value: &str) -> Status {
         let content = content("v", value);
         self.ask(&put(key, &content)).status()
     }
 
     /// The bin of a record; `None` if it is not there.
-    pub(crate) fn get(&mut self, key: u32) -> Option<String> {
-        let answered = self.ask(&Request::Get(GetRequest {
-            digest: digest(key),
-            selection: BinSelection::All,
-        }));
+    pub(crate) fn get(&mut self, key: u64) -> Option<String> {
+        let answered = self.ask(&get(key));
         match answered.status() {
             Status::NotFound => None,
             Status::Ok => match answered.decode() {
@@ -160,7 +168,7 @@ pub(crate) fn content(name: &str, value: &str) -> Vec<u8> {
 }
 
 /// A replacing put.
-pub(crate) fn put(key: u32, content: &[u8]) -> Request<'_> {
+pub(crate) fn put(key: u64, content: &[u8]) -> Request<'_> {
     Request::Put(PutRequest {
         digest: digest(key),
         mode: PutMode::Replace,
@@ -172,13 +180,31 @@ pub(crate) fn put(key: u32, content: &[u8]) -> Request<'_> {
     })
 }
 
+/// A get of everything.
+pub(crate) fn get(key: u64) -> Request<'static> {
+    Request::Get(GetRequest {
+        digest: digest(key),
+        selection: BinSelection::All,
+    })
+}
+
 /// A digest for each key.
-pub(crate) fn digest(key: u32) -> Digest {
-    let mut bytes = [0x21; 20];
-    let mixed = key.wrapping_mul(0x9e37_79b9);
-    bytes[..4].copy_from_slice(&mixed.to_le_bytes());
-    bytes[4..8].copy_from_slice(&key.to_le_bytes());
+pub(crate) fn digest(key: u64) -> Digest {
+    let mut bytes = [7; 20];
+    bytes[..8].copy_from_slice(&key.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes());
+    bytes[8..16].copy_from_slice(&key.to_le_bytes());
     Digest::from_bytes(bytes)
+}
+
+/// Reads to the end of `place`; false if the connection ends first. An answer that does not come is a failure.
+fn fill(stream: &mut TcpStream, place: &mut [u8]) -> bool {
+    match stream.read_exact(place) {
+        Ok(()) => true,
+        Err(error) => match error.kind() {
+            ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset => false,
+            _ => panic!("no answer: {error}"),
+        },
+    }
 }
 
 /// Asserts that the node serves a new client as ever.

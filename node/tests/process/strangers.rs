@@ -6,7 +6,7 @@ use std::net::Shutdown;
 use corelith_record::ContentBuilder;
 use corelith_wire::{BinNames, BinSelection, GetRequest, Request, Status};
 
-use crate::peer::{HEADER_LENGTH_BYTES, Peer, check_serves, content, digest, put};
+use crate::peer::{HEADER_LENGTH, Peer, check_serves, content, digest, put};
 use crate::running::Node;
 
 #[test]
@@ -29,7 +29,7 @@ fn garbage_half_frames_and_impossible_lengths_end_their_connection_only() {
     let mut unread = Vec::new();
     drop(std::io::Read::read_to_end(&mut stranger, &mut unread));
 
-    for cut in [1, HEADER_LENGTH_BYTES - 1, HEADER_LENGTH_BYTES, 40] {
+    for cut in [1, HEADER_LENGTH - 1, HEADER_LENGTH, 40] {
         let mut half = Peer::greet(&node);
         let text = content("v", "half");
         let frame = half.frame(&put(1, &text));
@@ -44,7 +44,7 @@ fn garbage_half_frames_and_impossible_lengths_end_their_connection_only() {
     let mut frame = liar.frame(&put(1, &text));
     let claimed = liar_length(&frame);
     frame[claimed..claimed + 4].copy_from_slice(&u32::MAX.to_le_bytes());
-    liar.send(&frame[..HEADER_LENGTH_BYTES]);
+    liar.send(&frame[..HEADER_LENGTH]);
     assert_eq!(liar.receive().unwrap().status(), Status::Malformed);
     assert!(liar.receive().is_none());
 
@@ -57,7 +57,7 @@ fn liar_length(frame: &[u8]) -> usize {
     let payload = u32::try_from(content("v", "long").len())
         .unwrap()
         .to_le_bytes();
-    let places: Vec<usize> = (0..HEADER_LENGTH_BYTES - 3)
+    let places: Vec<usize> = (0..HEADER_LENGTH - 3)
         .filter(|at| frame[*at..*at + 4] == payload)
         .collect();
     assert_eq!(places.len(), 1, "the payload's length stands once");

@@ -1,13 +1,12 @@
 //! Stops: under load, with clients that do not read, by a second signal; nothing acknowledged is lost.
 
-use std::io::Write;
 use std::sync::mpsc::{Sender, channel};
 
 use corelith_wire::Status;
 use nix::sys::signal::Signal;
 
-use crate::client::{Client, content, get, put};
-use crate::process::Node;
+use crate::peer::{Peer, content, get, put};
+use crate::running::Node;
 
 /// Requests that a loading client keeps unanswered.
 const DEPTH: u64 = 64;
@@ -15,19 +14,19 @@ const DEPTH: u64 = 64;
 /// Puts keys of its own until the node takes no more, and says which were acknowledged. Every request that was
 /// taken in is answered, by what it did or by a refusal; only what the node never read goes without.
 fn load(port: u16, first_key: u64, progress: &Sender<u64>) -> Vec<u64> {
-    let mut client = Client::connect(port);
-    let content = content(300);
+    let mut client = Peer::greet_at(port);
+    let content = content("v", &"x".repeat(300));
     let (mut acknowledged, mut next) = (Vec::new(), first_key);
     while next < first_key + DEPTH {
-        assert!(client.send(next, &put(next, &content)));
+        assert!(client.try_send(next, &put(next, &content)));
         next += 1;
     }
     let mut is_stopping = false;
     while let Some(answer) = client.receive() {
-        match answer.status {
+        match answer.status() {
             Status::Ok => {
-                acknowledged.push(answer.request);
-                progress.send(answer.request).ok();
+                acknowledged.push(answer.request());
+                progress.send(answer.request()).ok();
             }
             Status::Stopping => is_stopping = true,
             Status::Busy | Status::OutOfSpace => {}
@@ -35,7 +34,7 @@ fn load(port: u16, first_key: u64, progress: &Sender<u64>) -> Vec<u64> {
         }
         if !is_stopping {
             // The connection may be gone: what was answered before is still there to be read.
-            client.send(next, &put(next, &content));
+            client.try_send(next, &put(next, &content));
             next += 1;
         }
     }
@@ -44,7 +43,7 @@ fn load(port: u16, first_key: u64, progress: &Sender<u64>) -> Vec<u64> {
 
 #[test]
 fn a_stop_under_load_loses_nothing() {
-    let mut node = Node::start("load", &["--stop-timeout", "60s"]);
+    let mut node = Node::start_small(&["--stop-timeout", "60s"]);
     let (progress_in, progress) = channel();
     let acknowledged: Vec<u64> = std::thread::scope(|scope| {
         let port = node.port;
@@ -68,31 +67,26 @@ fn a_stop_under_load_loses_nothing() {
             .contains("everything that was acknowledged is durable")
     );
     node.start_again();
-    node.wait_until("ready", |node| node.ready().0 == 200);
-    let mut client = Client::connect(node.port);
+    let mut client = Peer::greet(&node);
     for key in acknowledged {
-        assert_eq!(client.get(key), Status::Ok, "{key}");
+        assert_eq!(client.ask(&get(key)).status(), Status::Ok, "{key}");
     }
     assert_eq!(node.stop(), 0);
 }
 
 /// A connection that asks for more than sockets hold, and takes no answer. It is held until the test is over.
-fn deaf_client(port: u16) -> Client {
-    let mut client = Client::connect(port);
-    assert!(client.send(1, &put(1, &content(100_000))));
-    assert_eq!(client.receive().unwrap().status, Status::Ok);
-    let mut frames = Vec::new();
-    for number in 0..500 {
-        client.append(&mut frames, number, &get(1));
-    }
+fn deaf_client(port: u16) -> Peer {
+    let mut client = Peer::greet_at(port);
+    assert_eq!(client.put(1, &"x".repeat(100_000)), Status::Ok);
     // 50 MB of answers: more than both sockets and the outbox take.
-    client.stream().write_all(&frames).unwrap();
+    let frame = client.frame(&get(1));
+    client.send(&frame.repeat(500));
     client
 }
 
 #[test]
 fn clients_that_do_not_read_are_cut() {
-    let mut node = Node::start("deaf", &["--stop-timeout", "4s"]);
+    let mut node = Node::start_small(&["--stop-timeout", "4s"]);
     let clients = [deaf_client(node.port), deaf_client(node.port)];
     node.wait_until("full", |node| {
         node.metric("corelith_outbox_bytes", &[]) > 0.0
@@ -109,7 +103,7 @@ fn clients_that_do_not_read_are_cut() {
 #[test]
 fn a_second_signal_ends_the_node_at_once() {
     // A quarter of an hour for the client that does not read: only the second signal can end this.
-    let mut node = Node::start("second", &["--stop-timeout", "1h"]);
+    let mut node = Node::start_small(&["--stop-timeout", "1h"]);
     let client = deaf_client(node.port);
     node.wait_until("full", |node| {
         node.metric("corelith_outbox_bytes", &[]) > 0.0
@@ -125,8 +119,8 @@ fn a_second_signal_ends_the_node_at_once() {
 
 #[test]
 fn idle_connections_do_not_hold_a_stop_up() {
-    let mut node = Node::start("idle", &["--stop-timeout", "1h"]);
-    let mut clients: Vec<Client> = (0..50).map(|_| Client::connect(node.port)).collect();
+    let mut node = Node::start_small(&["--stop-timeout", "1h"]);
+    let mut clients: Vec<Peer> = (0..50).map(|_| Peer::greet(&node)).collect();
     assert_eq!(node.stop(), 0, "{}", node.log());
     assert!(
         !node.log().contains("connections were cut"),
@@ -134,6 +128,6 @@ fn idle_connections_do_not_hold_a_stop_up() {
         node.log()
     );
     for client in &mut clients {
-        assert_eq!(client.receive(), None);
+        assert!(client.receive().is_none());
     }
 }

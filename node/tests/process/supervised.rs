@@ -1,4 +1,4 @@
-//! Starts: what the supervisor is told, and what the control page says from the first moment on.
+//! What a supervisor is told, and what the control page says.
 
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use corelith_wire::Status;
 
-use crate::client::{Client, content, put};
-use crate::process::{Node, scratch};
+use crate::peer::{Peer, get};
+use crate::running::{BINARY, Node, SMALL, folder};
 
 /// Reads messages until one holds `line`.
 fn until_told(socket: &UnixDatagram, line: &str) {
@@ -21,11 +21,11 @@ fn until_told(socket: &UnixDatagram, line: &str) {
     }
 }
 
-fn check_supervised(name: &str, address: &str, socket: &UnixDatagram) {
+fn check_supervised(address: &str, socket: &UnixDatagram) {
     let patience = Some(Duration::from_secs(120));
     socket.set_read_timeout(patience).unwrap();
     let variables = [("NOTIFY_SOCKET", address), ("WATCHDOG_USEC", "100000")];
-    let mut node = Node::spawn(name, &[], &variables);
+    let mut node = Node::spawn(folder(), (&[BINARY], &SMALL), &variables);
     until_told(socket, "READY=1");
     assert_eq!(node.ready().0, 200, "who says that it is ready is");
     until_told(socket, "WATCHDOG=1");
@@ -36,11 +36,10 @@ fn check_supervised(name: &str, address: &str, socket: &UnixDatagram) {
 
 #[test]
 fn a_supervisor_behind_a_path_is_told() {
-    let folder = scratch("supervisor-folder");
-    let path = folder.join("notify");
+    let folder = folder();
+    let path = folder.path().join("notify");
     let socket = UnixDatagram::bind(&path).unwrap();
-    check_supervised("supervisor-path", path.to_str().unwrap(), &socket);
-    std::fs::remove_dir_all(folder).unwrap();
+    check_supervised(path.to_str().unwrap(), &socket);
 }
 
 #[test]
@@ -48,28 +47,26 @@ fn a_supervisor_behind_an_abstract_name_is_told() {
     let name = format!("corelith-test-{}", std::process::id());
     let address = SocketAddr::from_abstract_name(name.as_bytes()).unwrap();
     let socket = UnixDatagram::bind_addr(&address).unwrap();
-    check_supervised("supervisor-name", &format!("@{name}"), &socket);
+    check_supervised(&format!("@{name}"), &socket);
 }
 
 #[test]
 fn a_supervisor_that_is_not_there_holds_nothing_up() {
     let variables = [("NOTIFY_SOCKET", "no-such-socket")];
-    let mut node = Node::spawn("supervisor-none", &[], &variables);
-    node.wait_until("ready", |node| node.ready().0 == 200);
+    let mut node = Node::spawn(folder(), (&[BINARY], &SMALL), &variables);
+    node.wait_until_ready();
     assert_eq!(node.stop(), 0, "{}", node.log());
 }
 
 #[test]
 fn the_control_page_tells_health_and_figures() {
-    let mut node = Node::start("page", &[]);
+    let mut node = Node::start();
     assert_eq!(node.ready(), (200, "serving\n".to_owned()));
-    assert_eq!(node.ask("GET", "/live"), (200, "live\n".to_owned()));
-    let mut client = Client::connect(node.port);
-    let content = content(100);
+    assert_eq!(node.page("/live"), (200, "live\n".to_owned()));
+    let mut client = Peer::greet(&node);
     for key in 0..200 {
-        assert!(client.send(key, &put(key, &content)));
-        assert_eq!(client.receive().unwrap().status, Status::Ok);
-        assert_eq!(client.get(key), Status::Ok);
+        assert_eq!(client.put(key, &"x".repeat(100)), Status::Ok);
+        assert_eq!(client.ask(&get(key)).status(), Status::Ok);
     }
     let labels = ["namespace=\"test\"", "operation=\"put\"", "status=\"ok\""];
     assert_eq!(node.metric("corelith_operations_total", &labels), 200.0);
