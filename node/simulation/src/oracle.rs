@@ -109,6 +109,9 @@ struct KeyRecord {
     acknowledged: Vec<Acknowledged>,
     /// How many of those a read after a restart has confirmed.
     confirmed_count: usize,
+    /// Behind how many of those a read found nothing there although none of them deletes: a delete or
+    /// truncation that was never acknowledged had happened.
+    emptied_after: Option<usize>,
     /// Where in `acknowledged` each value was when its write began.
     attempted: BTreeMap<ValueId, usize>,
     /// Values that were read although their writes were never acknowledged.
@@ -392,6 +395,15 @@ impl Oracle {
                     behind.rotate_left(1);
                     record.confirmed_count = earlier;
                 }
+                // The same where no change that is known emptied it. With one of this life nobody can tell
+                // which came first.
+                if (position, state) == (None, &None)
+                    && earlier == record.acknowledged.len()
+                    && earlier > 0
+                {
+                    record.emptied_after = Some(earlier);
+                    record.confirmed_count = earlier;
+                }
                 return;
             }
             _ => return,
@@ -419,8 +431,10 @@ impl Oracle {
             .iter()
             .rposition(|known| known.state == *state);
         let kept = match (position, state) {
+            // A read has told that this was gone by then.
+            (Some(position), _) if record.emptied_after > Some(position) => return false,
             (Some(position), _) => position + 1,
-            (None, None) => 0,
+            (None, None) => record.emptied_after.unwrap_or(0),
             (None, Some(stored)) => match record.attempted.get(&stored.value) {
                 Some(kept) => *kept,
                 None => return false,
@@ -455,6 +469,7 @@ impl Oracle {
             return false;
         }
         record.acknowledged.truncate(kept);
+        record.emptied_after = record.emptied_after.filter(|after| *after <= kept);
         record.settle(*state);
         self.totals.stale += 1;
         true
@@ -474,6 +489,7 @@ impl Oracle {
                 record.is_untold = false;
                 record.acknowledged.clear();
                 record.confirmed_count = 0;
+                record.emptied_after = None;
                 record.attempted.values_mut().for_each(|kept| *kept = 0);
                 record.settle(*state);
                 true
@@ -535,6 +551,7 @@ impl Default for KeyRecord {
             open: OpenOperations::new(),
             acknowledged: Vec::new(),
             confirmed_count: 0,
+            emptied_after: None,
             attempted: BTreeMap::new(),
             surfaced: BTreeSet::new(),
             log: 0,

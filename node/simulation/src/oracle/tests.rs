@@ -430,6 +430,33 @@ fn a_tolerated_loss_is_counted_and_only_where_nothing_that_is_left_vouches() {
     );
 }
 
+/// Seed 1803 of drives that harm data silently, with truncations: what a truncation that was cut off had emptied
+/// was written again, that write was lost, and the key was taken to owe what stood there before the truncation.
+#[test]
+fn a_loss_leads_back_to_what_an_unacknowledged_delete_had_left() {
+    for empties in [Operation::Delete, Operation::Truncate] {
+        let mut tale = Tale::default();
+        tale.oracle.note_harm(1);
+        assert!(tale.tell(put(1), Answer::Written(1)));
+        tale.oracle.restart();
+        assert!(tale.tell(Operation::Get, stored(1, 1)));
+        let _cut_off = tale.begin(empties);
+        tale.oracle.restart();
+        assert!(tale.tell(Operation::Get, NOTHING));
+        assert!(tale.tell(put(3), Answer::Written(1)));
+        tale.oracle.restart();
+        assert!(tale.may_read(NOTHING) && tale.may_read(stored(3, 1)));
+        assert!(
+            !tale.may_read(stored(1, 1)),
+            "a read has told that it is gone"
+        );
+        // A second write vouches for the first: then it is no loss that may be.
+        assert!(tale.tell(Operation::Get, stored(3, 1)));
+        tale.oracle.restart();
+        assert!(!tale.may_read(NOTHING), "it was confirmed");
+    }
+}
+
 /// Seed 3431 of drives that harm data silently: of two writes the later was answered first, and its loss
 /// counted as the loss of the other too, which an earlier life had confirmed.
 #[test]
