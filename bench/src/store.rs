@@ -10,7 +10,7 @@ use corelith_index::{Digest, ExpirySeconds, SetId};
 use corelith_io::{Access, BufferPool, Clock, Device, LocalTasks, Ring};
 use corelith_store::limits::INDEX_BYTES_CACHED;
 use corelith_store::volume::{FormatOptions, format_volume};
-use corelith_store::{Change, Commit, Needs, Shard, ShardOptions};
+use corelith_store::{Change, Needs, Shard, ShardOptions};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
@@ -156,7 +156,6 @@ async fn make(
         index_memory_bytes: memory,
         accept_stale: false,
         index_bytes_cached: INDEX_BYTES_CACHED,
-        commit: Commit::Durable,
     };
     Ok(Shard::open(&volume, devices, (pool, &clock), &options).await?)
 }

@@ -54,25 +54,6 @@ impl CommitPolicy {
     }
 }
 
-/// Reads "100ms" or "1s": from 1 ms to 1 s.
-pub(crate) fn parse_flush_interval(text: &str) -> Result<Duration, String> {
-    let (digits, unit_ms) = match (text.strip_suffix("ms"), text.strip_suffix('s')) {
-        (Some(digits), _) => (digits, 1),
-        (None, Some(digits)) => (digits, 1000),
-        (None, None) => ("", 0),
-    };
-    let interval_ms = digits
-        .parse::<u64>()
-        .ok()
-        .and_then(|number| number.checked_mul(unit_ms));
-    match interval_ms {
-        Some(interval_ms @ 1..=1000) => Ok(Duration::from_millis(interval_ms)),
-        Some(_) | None => Err(format!(
-            "{text:?} is no interval for flushes: write one from 1ms to 1s, such as 100ms"
-        )),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,17 +94,5 @@ mod tests {
             chosen(CommitChoice::Buffered, Buffered),
             Some(Commit::Buffered)
         );
-    }
-
-    #[test]
-    fn intervals() {
-        assert_eq!(
-            parse_flush_interval("100ms"),
-            Ok(Duration::from_millis(100))
-        );
-        assert_eq!(parse_flush_interval("1s"), Ok(Duration::from_secs(1)));
-        for wrong in ["", "0ms", "2s", "100", "ms", "1001ms", "-1s", "1m"] {
-            assert!(parse_flush_interval(wrong).is_err(), "{wrong}");
-        }
     }
 }

@@ -19,7 +19,7 @@ use corelith_wire::limits::NAMESPACE_NAME_BYTES_MAX;
 pub(crate) use error::ConfigurationError;
 pub(crate) use keys::cpu_list;
 pub(crate) use live::{LiveSettings, Reload};
-pub(crate) use units::{parse_bytes, parse_seconds, parse_stop_timeout};
+pub(crate) use units::{parse_bytes, parse_flush_interval, parse_seconds, parse_stop_timeout};
 
 use crate::commit::{CommitChoice, CommitPolicy};
 use crate::lifetimes::Lifetimes;

@@ -9,10 +9,10 @@ use clap::{Parser, ValueEnum};
 use corelith_io::DurabilityChoice;
 use corelith_wire::limits::TTL_S_MAX;
 
-use crate::commit::{CommitChoice, parse_flush_interval};
+use crate::commit::CommitChoice;
 use crate::configuration::{
     Configuration, ConfigurationError, CoreChoice, FILE_NAME, NamespaceConfiguration, cpu_list,
-    parse_bytes, parse_seconds, parse_stop_timeout,
+    parse_bytes, parse_flush_interval, parse_seconds, parse_stop_timeout,
 };
 use crate::logging::{LogFormat, LogLevel};
 

@@ -4,7 +4,7 @@ use corelith_index::{Digest, ExpirySeconds, PartitionId, ScanPosition, SetId};
 use corelith_store::limits::INDEX_BYTES_CACHED;
 use corelith_store::volume::{FormatOptions, format_volume, open_volume};
 use corelith_store::{
-    Change, Commit, Current, Needs, ReadError, Record, Shard, ShardOptions, Truncate, WriteError,
+    Change, Current, Needs, ReadError, Record, Shard, ShardOptions, Truncate, WriteError,
 };
 
 use crate::subject::{Answer, Key, Operation, Process, Stored, Subject, Trust, ValueId};
@@ -78,7 +78,6 @@ impl Subject for ShardSubject {
                 index_memory_bytes: INDEX_MEMORY_BYTES,
                 accept_stale: accepts_loss,
                 index_bytes_cached: INDEX_BYTES_CACHED,
-                commit: Commit::Durable,
             };
             let opened = Shard::open(&volume, &devices, (&pool, &clock), &options).await;
             shards.push(opened.map_err(|error| error.to_string())?);

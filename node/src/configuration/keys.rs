@@ -4,16 +4,17 @@
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use corelith_io::DurabilityChoice;
 use corelith_wire::limits::{PAYLOAD_LENGTH_BYTES_MAX, SHARDS_MAX, TTL_S_MAX};
 
 use super::document::{Entry, Problem, Value};
-use super::units::{parse_ms, parse_size, parse_stop_timeout, show_ms, show_size};
+use super::units::{
+    parse_flush_interval, parse_ms, parse_size, parse_stop_timeout, show_ms, show_size,
+};
 use super::{Configuration, CoreChoice, NamespaceConfiguration};
 use crate::commit::CommitChoice;
-use crate::limits::{CONNECTIONS_PER_CORE_MAX, FLUSH_INTERVAL_MAX_MS};
+use crate::limits::CONNECTIONS_PER_CORE_MAX;
 use crate::logging::{LogFormat, LogLevel};
 
 /// Tables whose keys are about the node.
@@ -210,9 +211,7 @@ const NAMESPACE_KEYS: [KeyOf<NamespaceConfiguration>; 11] = [
         |namespace, value| {
             let interval = value
                 .text()
-                .and_then(parse_ms)
-                .filter(|interval_ms| *interval_ms <= FLUSH_INTERVAL_MAX_MS)
-                .map(Duration::from_millis);
+                .and_then(|text| parse_flush_interval(text).ok());
             let interval = interval.ok_or("a time from \"1 ms\" to \"1 s\"");
             put(&mut namespace.commit.flush_interval, interval)
         },

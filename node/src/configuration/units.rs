@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::limits::{STOP_TIMEOUT_MAX, STOP_TIMEOUT_MIN};
+use crate::limits::{FLUSH_INTERVAL_MAX_MS, STOP_TIMEOUT_MAX, STOP_TIMEOUT_MIN};
 
 /// Sizes, largest first; the second name is the short form of command lines.
 const SIZES: [(&str, &str, u64); 5] = [
@@ -78,6 +78,17 @@ pub(crate) fn parse_stop_timeout(text: &str) -> Result<Duration, String> {
         .map(Duration::from_millis)
         .filter(|timeout| (STOP_TIMEOUT_MIN..=STOP_TIMEOUT_MAX).contains(timeout))
         .ok_or_else(|| format!("{text:?} is not from 100ms to 1h: write a time such as 10s"))
+}
+
+/// How often buffered writes are sent to the devices.
+///
+/// # Errors
+/// What to write instead.
+pub(crate) fn parse_flush_interval(text: &str) -> Result<Duration, String> {
+    parse_ms(text)
+        .filter(|interval_ms| *interval_ms <= FLUSH_INTERVAL_MAX_MS)
+        .map(Duration::from_millis)
+        .ok_or_else(|| format!("{text:?} is not from 1ms to 1s: write a time such as 100ms"))
 }
 
 /// As it can be read again.
@@ -165,5 +176,17 @@ mod tests {
         assert_eq!(parse_seconds("1d"), Ok(86_400));
         assert!(parse_seconds("100ms").is_err());
         assert_eq!(show_ms(1500), "1500 ms");
+    }
+
+    #[test]
+    fn flush_intervals() {
+        assert_eq!(
+            parse_flush_interval("100ms"),
+            Ok(Duration::from_millis(100))
+        );
+        assert_eq!(parse_flush_interval("1 s"), Ok(Duration::from_secs(1)));
+        for wrong in ["", "0ms", "2s", "100", "ms", "1001ms", "-1s", "1m"] {
+            assert!(parse_flush_interval(wrong).is_err(), "{wrong}");
+        }
     }
 }

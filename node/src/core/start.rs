@@ -13,7 +13,7 @@ use corelith_io::{
     MailboxSender, PortUse, Ring, RingConfig, RingFeatures,
 };
 use corelith_store::limits::INDEX_BYTES_CACHED;
-use corelith_store::{Commit, RecoveryReport, Shard, ShardOptions};
+use corelith_store::{RecoveryReport, Shard, ShardOptions};
 use corelith_wire::FrameEncoder;
 use glommio::{LocalExecutorBuilder, Placement};
 
@@ -290,7 +290,6 @@ async fn open_namespace(
                 index_memory_bytes: plan.index_memory_bytes,
                 accept_stale: plan.accept_stale,
                 index_bytes_cached: INDEX_BYTES_CACHED,
-                commit: Commit::Durable,
             };
             let watched = (&options, plan.state.progress());
             let pool_and_clock = (ring.pool(), clock);

@@ -3,14 +3,12 @@
 //! of following one another. It never changes what a get finds.
 
 use std::cell::RefCell;
-use std::future::Future;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 
 use corelith_index::Digest;
 use corelith_io::prefetch_line;
 
 use crate::limits::ANNOUNCED_MAX;
+use crate::pause::yield_once;
 use crate::state::ShardCore;
 
 /// The keys of gets that wait for their round to end.
@@ -28,13 +26,21 @@ impl Announced {
 }
 
 impl ShardCore {
-    /// Announces a look-up, if the index is so large that it would miss the caches.
-    pub(crate) fn announce<'a>(&'a self, digest: &'a Digest) -> Announcement<'a> {
-        Announcement {
-            core: self,
-            digest,
-            is_announced: self.state.borrow().index.memory_bytes() <= self.index_bytes_cached,
+    /// Announces a look-up and waits for one round, if the index is so large that the look-up would miss the
+    /// caches.
+    pub(crate) async fn announce(&self, digest: &Digest) {
+        if self.state.borrow().index.memory_bytes() <= self.index_bytes_cached {
+            return;
         }
+        let announced = {
+            let mut digests = self.announced.digests.borrow_mut();
+            digests.push(*digest);
+            digests.len()
+        };
+        if announced < ANNOUNCED_MAX {
+            yield_once().await;
+        }
+        self.fetch_announced();
     }
 
     fn fetch_announced(&self) {
@@ -47,34 +53,5 @@ impl ShardCore {
                 .prefetch_by(&digests, prefetch_line);
         }
         digests.clear();
-    }
-}
-
-/// Waits for one round.
-pub(crate) struct Announcement<'a> {
-    core: &'a ShardCore,
-    digest: &'a Digest,
-    is_announced: bool,
-}
-
-impl Future for Announcement<'_> {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        if self.is_announced {
-            self.core.fetch_announced();
-            return Poll::Ready(());
-        }
-        self.is_announced = true;
-        let mut digests = self.core.announced.digests.borrow_mut();
-        digests.push(*self.digest);
-        let is_full = digests.len() >= ANNOUNCED_MAX;
-        drop(digests);
-        if is_full {
-            self.core.fetch_announced();
-            return Poll::Ready(());
-        }
-        context.waker().wake_by_ref();
-        Poll::Pending
     }
 }

@@ -31,6 +31,7 @@ mod shard;
 
 mod notify;
 mod outcome;
+mod pause;
 mod sets;
 mod store_clock;
 mod turns;

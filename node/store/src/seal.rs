@@ -2,9 +2,6 @@
 //! durable, because a valid footer vouches for them; and the footers only when the summary is durable,
 //! because a valid footer vouches for that too.
 
-use std::future::poll_fn;
-use std::task::Poll;
-
 use corelith_io::{BufferError, DeviceError, DeviceOffset};
 
 use crate::format::fields::{u32_of, u64_of, usize_of};
@@ -14,6 +11,7 @@ use crate::format::summary::{
 };
 use crate::limits::SUMMARY_BLOCKS_AT_ONCE;
 use crate::log::OpenSegment;
+use crate::pause::yield_once;
 use crate::state::{AttachedDevice, ShardCore};
 
 /// Why a segment has no summary. It can be read all the same, only more slowly.
@@ -121,18 +119,4 @@ async fn write_footers(
         .write_durable(offset, buffer.freeze(), 0..length)
         .await?;
     Ok(())
-}
-
-/// Lets other tasks of the core go first, once.
-pub(crate) async fn yield_once() {
-    let mut yielded = false;
-    poll_fn(|context| {
-        if yielded {
-            return Poll::Ready(());
-        }
-        yielded = true;
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }

@@ -41,8 +41,6 @@ pub struct ShardOptions {
     /// round of the core's tasks and have their look-ups fetched together.
     /// [`limits::INDEX_BYTES_CACHED`](crate::limits::INDEX_BYTES_CACHED) but for tests.
     pub index_bytes_cached: u64,
-    /// When a write is answered that does not say it itself.
-    pub commit: Commit,
 }
 
 /// One shard of a volume, open on this core.
@@ -143,7 +141,7 @@ impl Shard {
     /// Writes one record: `decide` sees the newest version (as much of it as `needs` says) and
     /// returns the change, or a reason to reject the write. `input` is the content that came with the
     /// request; a decision may also make one in the scratch that it is given. Answers when the
-    /// change is durable, or as the shard's [`ShardOptions::commit`] says.
+    /// change is durable.
     ///
     /// # Errors
     /// See [`WriteError`]. Only [`WriteError::InDoubt`] leaves open whether it happened.
@@ -154,9 +152,7 @@ impl Shard {
         input: &[u8],
         decide: impl FnMut(Option<Current<'_>>, &mut Vec<u8>) -> Result<Change, E>,
     ) -> Result<Written, WriteError<E>> {
-        let commit = self.core.commit;
-        self.core
-            .write(digest, (needs, commit), input, decide)
+        self.write_as(Commit::Durable, (digest, needs), input, decide)
             .await
     }
 
@@ -361,7 +357,6 @@ fn empty_core(
         state: RefCell::new(state),
         index_bytes_cached: options.index_bytes_cached,
         announced: Announced::new(),
-        commit: options.commit,
         work: Notify::default(),
         room: Notify::default(),
         closing: Cell::new(false),

@@ -14,7 +14,6 @@ use hashbrown::HashMap;
 use crate::Lsn;
 use crate::announced::Announced;
 use crate::batch::{Appended, Batch, Writes};
-use crate::commit::Commit;
 use crate::format::batch_header::BATCH_HEADER_BYTES;
 use crate::format::binding::DeviceBinding;
 use crate::format::fields::u64_of;
@@ -101,8 +100,8 @@ pub struct Counters {
     pub damaged_reads: u64,
     /// Batches that ended in doubt.
     pub batches_in_doubt: u64,
-    /// Writes that were answered ahead of the device, as their writers or the shard's default chose, and then
-    /// lost, since the device failed.
+    /// Writes that were answered ahead of the device, as their writers chose, and then lost, since the device
+    /// failed.
     pub buffered_lost: u64,
     /// Segments given up after a failed write.
     pub segments_lost: u64,
@@ -124,8 +123,6 @@ pub(crate) struct ShardCore {
     pub(crate) index_bytes_cached: u64,
     /// Gets about to look the index up.
     pub(crate) announced: Announced,
-    /// When a write is answered that does not say it itself.
-    pub(crate) commit: Commit,
     /// Work for the background task.
     pub(crate) work: Notify,
     /// Room for writers that wait.

@@ -189,7 +189,6 @@ impl Rig {
             index_memory_bytes: self.shape.index_memory_bytes,
             accept_stale: self.shape.accept_stale,
             index_bytes_cached: 0,
-            commit: corelith_store::Commit::Durable,
         }
     }
 

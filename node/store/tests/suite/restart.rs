@@ -112,7 +112,6 @@ fn open_for(rig: &mut Rig, steps: u64) -> bool {
         index_memory_bytes: 1 << 20,
         accept_stale: false,
         index_bytes_cached: 0,
-        commit: corelith_store::Commit::Durable,
     };
     let opened = rig.spawn(async move {
         corelith_store::Shard::open(&volume, &devices, (&pool, &clock), &options)
