@@ -9,6 +9,10 @@ pub struct Errno(i32);
 impl Errno {
     /// The device failed: what media errors look like.
     pub const EIO: Self = Self(libc::EIO);
+    /// The device is no more: it was removed, or the kernel has given it up.
+    pub const ENODEV: Self = Self(libc::ENODEV);
+    /// There is no such device behind the name, or no such place on it.
+    pub const ENXIO: Self = Self(libc::ENXIO);
     /// Interrupted before anything was done.
     pub const EINTR: Self = Self(libc::EINTR);
     /// Nothing could be done just now.

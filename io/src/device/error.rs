@@ -57,7 +57,8 @@ pub enum DeviceError {
     /// after looking at the drive.
     #[error("the device is fenced after a failed flush")]
     Fenced,
-    /// The device's machine is gone (a simulated power cut), or its ring is closed.
+    /// The device was removed or does not answer any more, its machine is gone (a simulated power cut), or its
+    /// ring is closed.
     #[error("the device is gone")]
     Gone,
     /// The caller's mistake: offset, start in the buffer and length must be multiples of the

@@ -256,6 +256,8 @@ fn transferred(
     let length_bytes = to_u64(progress.length());
     match outcome {
         Outcome::Done(_) => Ok(()),
+        // What the kernel says of a drive that was removed, or given up.
+        Outcome::Failed(Errno::ENODEV | Errno::ENXIO) => Err(DeviceError::Gone),
         Outcome::Failed(errno) => Err(failed(errno, length_bytes)),
         Outcome::Short => {
             let done_bytes = to_u64(progress.done());
@@ -265,5 +267,36 @@ fn transferred(
                 done_bytes,
             })
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(outcome: Outcome) -> Result<(), DeviceError> {
+        let offset = DeviceOffset::new(4096);
+        transferred(
+            outcome,
+            offset,
+            Progress::new(512, 512),
+            |errno, length_bytes| DeviceError::Read {
+                offset,
+                length_bytes,
+                errno,
+            },
+        )
+    }
+
+    #[test]
+    fn a_removed_drive_is_told_from_one_that_fails() {
+        for errno in [Errno::ENODEV, Errno::ENXIO] {
+            assert_eq!(read(Outcome::Failed(errno)), Err(DeviceError::Gone));
+        }
+        let failed = read(Outcome::Failed(Errno::EIO));
+        assert!(
+            matches!(failed, Err(DeviceError::Read { .. })),
+            "{failed:?}"
+        );
     }
 }
