@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 use std::ops::Range;
 
-use corelith_io::{BufferError, DeviceOffset, DmaBuffer};
+use corelith_io::{DeviceError, DeviceOffset, DmaBuffer};
 
-use super::{LogSegment, ScannedSegment};
+use super::{LogSegment, ScannedSegment, device_error};
 use crate::format::batch_header::{BATCH_HEADER_BYTES, BatchHeader};
 use crate::format::binding::DeviceBinding;
 use crate::format::fields::{u64_of, usize_of};
@@ -21,7 +21,7 @@ pub(super) async fn read_summary(
     core: &ShardCore,
     segment: &LogSegment,
     footer: &Footer,
-) -> Result<Option<Vec<SummaryRow>>, BufferError> {
+) -> Result<Option<Vec<SummaryRow>>, OpenError> {
     let geometry = core.state.borrow().log.geometry();
     let unit = geometry.write_unit_bytes;
     let row_count = u64::from(footer.row_count);
@@ -55,7 +55,7 @@ pub(super) async fn scan_data(
     core: &ShardCore,
     segment: &LogSegment,
     is_void: &dyn Fn(Lsn) -> bool,
-) -> Result<ScannedSegment, BufferError> {
+) -> Result<ScannedSegment, OpenError> {
     let segment_bytes = core.state.borrow().log.geometry().segment_bytes;
     let read = read_surely(core, segment, segment_bytes).await?;
     Ok(scan_bytes(core, segment, &read, is_void))
@@ -64,7 +64,7 @@ pub(super) async fn scan_data(
 /// Whether a batch of the segment's life stands near its beginning. Not only the first counts: it may have
 /// been lost together with the header. What a longer first batch would hide is not looked for, since
 /// segments that were prepared and never used are met at every start.
-pub(super) async fn has_begun(core: &ShardCore, segment: &LogSegment) -> Result<bool, BufferError> {
+pub(super) async fn has_begun(core: &ShardCore, segment: &LogSegment) -> Result<bool, OpenError> {
     let segment_bytes = core.state.borrow().log.geometry().segment_bytes;
     let read = read_range(core, segment, 0, segment_bytes.min(RECOVERY_READ_BYTES)).await?;
     let found = scan_bytes(core, segment, &read, &|_| false);
@@ -78,7 +78,7 @@ async fn read_surely(
     core: &ShardCore,
     segment: &LogSegment,
     segment_bytes: u64,
-) -> Result<(DmaBuffer, HashSet<u64>), BufferError> {
+) -> Result<(DmaBuffer, HashSet<u64>), OpenError> {
     let unit = core.state.borrow().log.geometry().write_unit_bytes;
     let (mut bytes, mut refused) = read_range(core, segment, 0, segment_bytes).await?;
     for _ in 1..RECOVERY_READ_ATTEMPTS_MAX {
@@ -301,7 +301,7 @@ async fn read_range(
     segment: &LogSegment,
     offset_bytes: u64,
     length_bytes: u64,
-) -> Result<(DmaBuffer, HashSet<u64>), BufferError> {
+) -> Result<(DmaBuffer, HashSet<u64>), OpenError> {
     let unit = core.state.borrow().log.geometry().write_unit_bytes;
     let mut whole = core.pool.take(usize_of(length_bytes.max(1)))?;
     whole.as_mut_slice().fill(0);
@@ -333,12 +333,13 @@ async fn read_range(
     Ok((whole, refused))
 }
 
-/// Fills `target` from the segment; false if the device does not return the bytes.
+/// Fills `target` from the segment; false if the device does not return the bytes. What is on a device that is
+/// gone is not lost, and no acceptance of a loss means it: then the start fails.
 async fn read_into(
     core: &ShardCore,
     (segment, offset_bytes): (&LogSegment, u64),
     target: &mut [u8],
-) -> Result<bool, BufferError> {
+) -> Result<bool, OpenError> {
     let length = target.len();
     let buffer = core.pool.take(length)?;
     let Some(attached) = core.device(segment.header.slot) else {
@@ -346,8 +347,12 @@ async fn read_into(
     };
     let offset = DeviceOffset::new(segment.header.offset_bytes + offset_bytes);
     let (buffer, result) = attached.device.read(offset, buffer, length).await;
-    if result.is_err() {
-        return Ok(false);
+    match result {
+        Ok(()) => {}
+        Err(DeviceError::Gone) => {
+            return Err(device_error(core, segment.header.slot, DeviceError::Gone));
+        }
+        Err(_) => return Ok(false),
     }
     target.copy_from_slice(buffer.as_slice().get(..length).unwrap_or_default());
     Ok(true)

@@ -4,11 +4,12 @@
 //! no log is not simply believed: a header may have been lost or written over, so what follows from it
 //! is compared with what the segment holds and with what the newest header says there should be.
 
-use corelith_io::{BufferError, DeviceOffset, DmaBuffer};
+use corelith_io::{DeviceError, DeviceOffset, DmaBuffer};
 use futures_util::stream::{self, StreamExt};
 
 use super::data::{has_begun, scan_data};
-use super::{Highest, LogSegment, RecoveryReport};
+use super::{Highest, LogSegment, RecoveryReport, device_error};
+use crate::OpenError;
 use crate::format::batch_header::BatchHeader;
 use crate::format::segment_header::{
     SEGMENT_HEADER_COPIES, SegmentHeader, SegmentHeaderError, SegmentUse,
@@ -43,7 +44,7 @@ enum Found {
 pub(super) async fn read_headers(
     core: &ShardCore,
     report: &mut RecoveryReport,
-) -> Result<Headers, BufferError> {
+) -> Result<Headers, OpenError> {
     let places: Vec<(SegmentNumber, SegmentPlace)> = {
         let state = core.state.borrow();
         state
@@ -153,7 +154,7 @@ impl<'a> SegmentReader<'a> {
     }
 
     /// What the segment is, and its header if not both copies of that are on the device.
-    async fn read(&self) -> Result<(Found, Option<SegmentHeader>), BufferError> {
+    async fn read(&self) -> Result<(Found, Option<SegmentHeader>), OpenError> {
         let Some(attached) = self.core.device(self.place.slot) else {
             return Ok((Found::Unreadable, None));
         };
@@ -212,7 +213,7 @@ impl<'a> SegmentReader<'a> {
         &self,
         attached: &AttachedDevice,
         copy: u64,
-    ) -> Result<Option<Result<SegmentHeader, SegmentHeaderError>>, BufferError> {
+    ) -> Result<Option<Result<SegmentHeader, SegmentHeaderError>>, OpenError> {
         let offset_bytes = copy * self.geometry.write_unit_bytes;
         let block = self.read_unit(attached, offset_bytes).await?;
         Ok(block
@@ -229,7 +230,7 @@ impl<'a> SegmentReader<'a> {
     }
 
     /// The footer of the last life that was sealed.
-    async fn read_footer(&self, attached: &AttachedDevice) -> Result<Option<Footer>, BufferError> {
+    async fn read_footer(&self, attached: &AttachedDevice) -> Result<Option<Footer>, OpenError> {
         for copy in 0..FOOTER_COPIES {
             let from_end = (FOOTER_COPIES - copy) * self.geometry.write_unit_bytes;
             let offset = self.geometry.segment_bytes - from_end;
@@ -250,7 +251,7 @@ impl<'a> SegmentReader<'a> {
     async fn read_first_batch(
         &self,
         attached: &AttachedDevice,
-    ) -> Result<Option<BatchHeader>, BufferError> {
+    ) -> Result<Option<BatchHeader>, OpenError> {
         let offset = SEGMENT_HEADER_COPIES * self.geometry.write_unit_bytes;
         let block = self.read_unit(attached, offset).await?;
         let on_device = self.place.offset_bytes + offset;
@@ -262,7 +263,7 @@ impl<'a> SegmentReader<'a> {
 
     /// True if a segment without a header has been part of this volume's log: a life is on record
     /// before its first batch, so the header has been lost.
-    async fn has_remains(&self, attached: &AttachedDevice) -> Result<bool, BufferError> {
+    async fn has_remains(&self, attached: &AttachedDevice) -> Result<bool, OpenError> {
         Ok(self.read_first_batch(attached).await?.is_some()
             || self.read_footer(attached).await?.is_some())
     }
@@ -274,7 +275,7 @@ impl<'a> SegmentReader<'a> {
         &self,
         attached: &AttachedDevice,
         header: &SegmentHeader,
-    ) -> Result<bool, BufferError> {
+    ) -> Result<bool, OpenError> {
         let footer = self.read_footer(attached).await?;
         if footer.is_some_and(|footer| footer.life == header.life) {
             return Ok(true);
@@ -298,16 +299,23 @@ impl<'a> SegmentReader<'a> {
         Ok(first.is_some_and(|first| batches().any(|batch| batch.durable >= first)))
     }
 
-    /// One write unit of the segment; `None` if the device does not return it.
+    /// One write unit of the segment; `None` if the device does not return it. A device that is gone fails the
+    /// start.
     async fn read_unit(
         &self,
         attached: &AttachedDevice,
         offset_bytes: u64,
-    ) -> Result<Option<DmaBuffer>, BufferError> {
+    ) -> Result<Option<DmaBuffer>, OpenError> {
         let unit = crate::format::fields::usize_of(self.geometry.write_unit_bytes);
         let buffer = self.core.pool.take(unit)?;
         let offset = DeviceOffset::new(self.place.offset_bytes + offset_bytes);
         let (buffer, result) = attached.device.read(offset, buffer, unit).await;
-        Ok(result.is_ok().then_some(buffer))
+        match result {
+            Ok(()) => Ok(Some(buffer)),
+            Err(DeviceError::Gone) => {
+                Err(device_error(self.core, self.place.slot, DeviceError::Gone))
+            }
+            Err(_) => Ok(None),
+        }
     }
 }

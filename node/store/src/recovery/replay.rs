@@ -3,12 +3,10 @@
 use std::collections::{HashMap, HashSet};
 
 use corelith_index::{Entry, RecordAddress};
-use corelith_io::BufferError;
 use futures_util::stream::{self, StreamExt};
 
 use super::data::{read_summary, scan_data};
 use super::{Highest, LogSegment, RecoveryReport, ScannedSegment};
-use crate::Lsn;
 use crate::format::fields::u64_of;
 use crate::format::record_header::{RecordFlags, RecordHeader};
 use crate::format::summary::{BatchRow, Footer, RecordRow, SummaryRow};
@@ -18,6 +16,7 @@ use crate::place::{RecordPlace, SegmentNumber};
 use crate::progress::RecoveryProgress;
 use crate::sets::DefinitionPlace;
 use crate::state::{ShardCore, stored_length};
+use crate::{Lsn, OpenError};
 
 /// What replay leaves to be done.
 pub(super) struct Replayed {
@@ -32,7 +31,7 @@ pub(super) async fn replay(
     (log, highest): (&[LogSegment], Highest),
     report: &mut RecoveryReport,
     progress: &RecoveryProgress,
-) -> Result<Replayed, BufferError> {
+) -> Result<Replayed, OpenError> {
     let void = VoidRanges::of(log);
     let is_void = |lsn| void.contains(lsn);
     let mut scanned = scan_unsealed(core, log, &is_void).await?;
@@ -117,7 +116,7 @@ async fn scan_unsealed(
     core: &ShardCore,
     log: &[LogSegment],
     is_void: &dyn Fn(Lsn) -> bool,
-) -> Result<HashMap<SegmentNumber, ScannedSegment>, BufferError> {
+) -> Result<HashMap<SegmentNumber, ScannedSegment>, OpenError> {
     let mut scanned = HashMap::new();
     for segment in log.iter().filter(|segment| segment.footer.is_none()) {
         scanned.insert(segment.number, scan_data(core, segment, is_void).await?);
