@@ -15,6 +15,7 @@
 //! itself says that it cannot tell: see [`Oracle::lose_track`], and writes on keys that are damaged.
 
 mod acknowledged;
+mod excuses;
 mod possibility;
 #[cfg(test)]
 mod tests;
@@ -321,7 +322,10 @@ impl Oracle {
         }
         for key in found {
             let may = |record: &KeyRecord| record.possible.iter().any(|way| way.state().is_some());
-            if !self.is_untold(*key) && !self.keys.get(key).is_some_and(may) {
+            if !self.is_untold(*key)
+                && !self.keys.get(key).is_some_and(may)
+                && !self.may_be_back(*key)
+            {
                 return Err(format!("a scan returned {key}, which cannot be there"));
             }
         }
@@ -418,116 +422,6 @@ impl Oracle {
             span,
         };
         acknowledge(&mut record.acknowledged, new);
-    }
-
-    /// Whether a read that no order explains is a loss that the drives' faults excuse. The key then holds
-    /// what was read.
-    fn tolerates(&mut self, key: Key, answer: &Answer) -> bool {
-        let (Answer::Found(state), Some(record)) = (answer, self.keys.get_mut(&key)) else {
-            return false;
-        };
-        let position = record
-            .acknowledged
-            .iter()
-            .rposition(|known| known.state == *state);
-        let kept = match (position, state) {
-            // A read has told that this was gone by then.
-            (Some(position), _) if record.emptied_after > Some(position) => return false,
-            (Some(position), _) => position + 1,
-            (None, None) => record.emptied_after.unwrap_or(0),
-            (None, Some(stored)) => match record.attempted.get(&stored.value) {
-                Some(kept) => *kept,
-                None => return false,
-            },
-        };
-        // A delete and a put that were under way together may have gone either way.
-        let found = position.and_then(|position| record.acknowledged.get(position));
-        let is_later =
-            |change: &&Acknowledged| !found.is_some_and(|found| change.is_unordered(found));
-        let behind = record.acknowledged.get(kept..).unwrap_or_default();
-        let lost: Vec<_> = behind.iter().filter(is_later).collect();
-        let (harmed, log) = (self.tolerance.batches_harmed, record.log);
-        let vouched = |change: &Acknowledged| {
-            let vouchers = self.vouchers.get(&(change.life, log));
-            vouchers.and_then(|vouchers| vouchers.get(change.number).copied())
-        };
-        // One of the batches is the lost write's own.
-        let excused = |lost: &&Acknowledged| vouched(lost).is_some_and(|count| count < harmed);
-        // What is lost was never acknowledged: another answer has told that it had happened, a condition not
-        // met for instance. What vouches for it vouches for the last that is kept, too.
-        let last_is_excused = || {
-            let count = found.and_then(&vouched);
-            harmed > 0 && count.is_some_and(|count| count <= harmed)
-        };
-        // If all of them may have gone before, one did not, since no order explains the answer.
-        let is_excused = match lost.as_slice() {
-            [] if behind.is_empty() => last_is_excused(),
-            [] => behind.iter().any(|change| excused(&change)),
-            lost => lost.iter().all(excused),
-        };
-        if kept < record.confirmed_count || !is_excused {
-            return false;
-        }
-        record.acknowledged.truncate(kept);
-        record.emptied_after = record.emptied_after.filter(|after| *after <= kept);
-        record.settle(*state);
-        self.totals.stale += 1;
-        true
-    }
-
-    /// Whether this is the first news of a key that nobody could tell.
-    fn tells(&mut self, key: Key, answer: &Answer) -> bool {
-        let Some(record) = self.keys.get_mut(&key).filter(|record| record.is_untold) else {
-            return false;
-        };
-        match answer {
-            Answer::Found(state) => {
-                let is_known = |stored: Stored| record.attempted.contains_key(&stored.value);
-                if !state.is_none_or(is_known) {
-                    return false;
-                }
-                record.is_untold = false;
-                record.acknowledged.clear();
-                record.confirmed_count = 0;
-                record.emptied_after = None;
-                record.attempted.values_mut().for_each(|kept| *kept = 0);
-                record.settle(*state);
-                true
-            }
-            Answer::Unreadable(_) => self.tolerance.excuses_errors(),
-            Answer::Seen(_)
-            | Answer::Written(_)
-            | Answer::Deleted(_)
-            | Answer::Truncated
-            | Answer::Refused
-            | Answer::NotDone(_)
-            | Answer::InDoubt
-            | Answer::Mangled(_) => false,
-        }
-    }
-
-    /// Whether this is a write on a damaged key: the error has told that nobody knows what the key held, so
-    /// nobody can say which generation follows. From then on it holds what was written.
-    fn heals(&mut self, key: Key, operation: Operation, answer: &Answer) -> bool {
-        let record = self.keys.entry(key).or_default();
-        let state = match (operation, answer) {
-            _ if !record.is_damaged || record.is_untold => return false,
-            (
-                Operation::Put(value) | Operation::Create(value) | Operation::PutIf { value, .. },
-                Answer::Written(generation),
-            ) => Some(Stored {
-                value,
-                generation: *generation,
-            }),
-            (Operation::Delete, Answer::Deleted(_)) | (Operation::Truncate, Answer::Truncated) => {
-                None
-            }
-            _ => return false,
-        };
-        record.remember(Event::LoseTrack);
-        record.settle(state);
-        self.totals.untold += 1;
-        true
     }
 
     fn violation(&self, key: Key, operation: Operation, answer: Answer) -> Box<Violation> {

@@ -457,6 +457,39 @@ fn a_loss_leads_back_to_what_an_unacknowledged_delete_had_left() {
     }
 }
 
+/// Seed 2386 of drives that harm data silently, with truncations: the truncation of a key was lost, the older record
+/// could not be read either, and a scan returned its key.
+#[test]
+fn a_scan_may_return_what_a_lost_delete_had_removed_if_it_cannot_be_read() {
+    let key = Key(1);
+    for (harmed, may) in [(0, false), (1, true)] {
+        let mut tale = Tale::default();
+        tale.oracle.note_harm(harmed);
+        assert!(tale.tell(put(1), Answer::Written(1)));
+        assert!(tale.tell(Operation::Truncate, Answer::Truncated));
+        tale.oracle.restart();
+        assert!(
+            tale.oracle.check_keys(&[key]).is_err(),
+            "no read has failed"
+        );
+        if harmed > 0 {
+            assert!(tale.tell(Operation::Get, Answer::Unreadable("damaged".into())));
+        }
+        assert_eq!(tale.oracle.check_keys(&[key]).is_ok(), may);
+        assert!(tale.oracle.check_keys(&[]).is_ok());
+    }
+    // One that vouches for the truncation is left.
+    let mut tale = Tale::default();
+    tale.oracle.note_harm(1);
+    assert!(tale.tell(put(1), Answer::Written(1)));
+    assert!(tale.tell(Operation::Truncate, Answer::Truncated));
+    let other = tale.oracle.begin(Key(2), put(2));
+    tale.oracle.end(Key(2), other, Answer::Written(1)).unwrap();
+    tale.oracle.restart();
+    assert!(tale.tell(Operation::Get, Answer::Unreadable("damaged".into())));
+    assert!(tale.oracle.check_keys(&[key, Key(2)]).is_err());
+}
+
 /// Seed 3431 of drives that harm data silently: of two writes the later was answered first, and its loss
 /// counted as the loss of the other too, which an earlier life had confirmed.
 #[test]
