@@ -1,8 +1,8 @@
 //! The list of seeds that have failed once: `seeds.txt` beside this crate's manifest. Every line is run
 //! again by a test, so that no failure comes back unnoticed.
 //!
-//! A line is `profile seed cuts`, then anything: what it was. `profile+truncate` is a run with truncations. Empty lines and those that begin with `#` say
-//! nothing.
+//! A line is `profile seed cuts`, then anything: what it was. `profile+truncate` is a run with truncations. Empty
+//! lines and those that begin with `#` say nothing.
 
 use crate::scenario::{Profile, Scenario};
 
