@@ -19,6 +19,8 @@ pub(crate) const HEADER_LENGTH: usize = HEADER_LENGTH_BYTES as usize;
 /// One connection.
 pub(crate) struct Peer {
     pub(crate) stream: TcpStream,
+    /// What its requests say of the time that they may wait; 0 for ever.
+    pub(crate) deadline_ms: u32,
     encoder: FrameEncoder,
     next_id: u64,
 }
@@ -54,6 +56,7 @@ impl Peer {
     pub(crate) fn greet_at(port: u16) -> Self {
         let mut peer = Self {
             stream: connect(port),
+            deadline_ms: 0,
             encoder: FrameEncoder::new(),
             next_id: 1,
         };
@@ -93,7 +96,7 @@ impl Peer {
         let envelope = RequestEnvelope {
             request_id: RequestId::new(id),
             namespace,
-            deadline_ms: 0,
+            deadline_ms: self.deadline_ms,
         };
         let mut bytes = Vec::new();
         self.encoder

@@ -201,7 +201,15 @@ fn a_block_of_another_place_or_file_is_seen() {
         &good[first_end..second_end],
         &good[second_end..],
     );
+    // Another backup of the same header and keys, with other contents.
+    let others = samples(2).into_iter().map(|mut sample| {
+        sample.content = Sample::new(sample.number + 10).content;
+        sample
+    });
+    let other = whole(&others.collect::<Vec<_>>());
+    let other_end = 256 + 80 + read_all(&other).unwrap()[0].header.body_length_bytes as usize;
     for bad in [
+        [start, &other[256..other_end], second, end].concat(),
         [start, second, end].concat(),
         [start, first, end].concat(),
         [start, first, first, second, end].concat(),
