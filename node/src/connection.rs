@@ -6,6 +6,7 @@
 //! and is closed.
 
 mod greet;
+mod truncate;
 
 use std::cell::Cell;
 use std::os::fd::OwnedFd;
@@ -230,6 +231,9 @@ fn dispatch(
         }
         Some(MessageKind::Topology | MessageKind::Ping) => {
             return greet::about_node(core, connection, header, frame);
+        }
+        Some(MessageKind::Truncate) if !header.is_answer() => {
+            return truncate::truncate(core, connection, (header, frame), arrived_ns);
         }
         _ => {}
     }

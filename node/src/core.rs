@@ -9,6 +9,7 @@ mod gather;
 mod orders;
 mod serve;
 mod start;
+mod truncate;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -22,6 +23,7 @@ use corelith_wire::FrameEncoder;
 pub(crate) use gather::GatherBusy;
 pub(crate) use orders::Order;
 pub(crate) use start::{CorePlan, CoreReport, PeerLinks, Recovered, start};
+pub(crate) use truncate::{Truncated, Truncation};
 
 use crate::configuration::LiveSettings;
 use crate::connection::{Connection, ConnectionKey};
@@ -52,7 +54,7 @@ pub(crate) struct Core {
     /// Requests that this core has not answered yet, its own and other cores'.
     pub(crate) unanswered: Cell<usize>,
     spares: RefCell<Vec<Vec<u8>>>,
-    gatherings: gather::Gatherings,
+    questions: gather::Questions,
 }
 
 impl Core {

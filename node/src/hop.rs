@@ -11,7 +11,7 @@ use std::os::fd::OwnedFd;
 use corelith_io::MailboxSender;
 
 use crate::connection::ConnectionKey;
-use crate::core::GatherBusy;
+use crate::core::{GatherBusy, Truncated, Truncation};
 use crate::limits::HOPS_PER_PAIR_MAX;
 use crate::metrics::CoreSnapshot;
 
@@ -33,6 +33,8 @@ pub(crate) enum ToCore {
     Request(Box<Hop>),
     /// Say what you have counted, for the gathering of this number.
     Count(u64),
+    /// Truncate your shards, for the gathering of this number.
+    Truncate(u64, Truncation),
     /// A connection to serve.
     Connection(OwnedFd),
 }
@@ -43,6 +45,8 @@ pub(crate) enum FromCore {
     Answer(Box<Hop>),
     /// What it has counted.
     Count(Box<Count>),
+    /// How its truncation went, for the gathering of this number.
+    Truncated(u64, Box<Truncated>),
 }
 
 /// What a core has counted, for the one that asked.
@@ -79,7 +83,7 @@ impl Peer {
                 Ok(())
             }
             Err(ToCore::Request(hop)) => Err(hop),
-            Err(ToCore::Connection(_) | ToCore::Count(_)) => Ok(()),
+            Err(ToCore::Connection(_) | ToCore::Count(_) | ToCore::Truncate(..)) => Ok(()),
         }
     }
 
@@ -90,20 +94,43 @@ impl Peer {
             .borrow_mut()
             .try_send(ToCore::Connection(socket))
         {
-            Ok(()) | Err(ToCore::Request(_) | ToCore::Count(_)) => Ok(()),
+            Ok(()) | Err(ToCore::Request(_) | ToCore::Count(_) | ToCore::Truncate(..)) => Ok(()),
             Err(ToCore::Connection(socket)) => Err(socket),
         }
     }
 
     /// Asks the core what it has counted, if not too much is out already.
     pub(crate) fn ask(&self, number: u64) -> Result<(), GatherBusy> {
-        if self.out.get() >= HOPS_PER_PAIR_MAX {
+        self.put_question(ToCore::Count(number))
+    }
+
+    /// Asks the core to truncate its shards, if not too much is out already.
+    pub(crate) fn ask_to_truncate(
+        &self,
+        number: u64,
+        truncation: Truncation,
+    ) -> Result<(), GatherBusy> {
+        self.put_question(ToCore::Truncate(number, truncation))
+    }
+
+    /// True if the core can be asked something more.
+    pub(crate) fn has_room(&self) -> bool {
+        self.out.get() < HOPS_PER_PAIR_MAX
+    }
+
+    fn put_question(&self, question: ToCore) -> Result<(), GatherBusy> {
+        if !self.has_room() {
             return Err(GatherBusy);
         }
-        let sent = self.requests.borrow_mut().try_send(ToCore::Count(number));
+        let sent = self.requests.borrow_mut().try_send(question);
         sent.map_err(|_| GatherBusy)?;
         self.out.set(self.out.get() + 1);
         Ok(())
+    }
+
+    /// Tells the core that asked how the truncation went on this one.
+    pub(crate) fn tell_truncated(&self, number: u64, outcome: Truncated) {
+        self.send_back(FromCore::Truncated(number, Box::new(outcome)));
     }
 
     /// Tells the core that asked what this one has counted.

@@ -209,9 +209,11 @@ async fn run_request(
         Request::Touch(touch) => touch::run(shard, &touch, terms).await,
         Request::Scan(scan) => scan::run(shard, &scan).await,
         Request::Operate(operate) => operate::run(shard, &operate, terms).await,
-        Request::Hello(_) | Request::Topology | Request::Ping | Request::Statistics(_) => {
-            Outcome::Refused(Refusal::new(Status::Unsupported))
-        }
+        Request::Hello(_)
+        | Request::Topology
+        | Request::Ping
+        | Request::Statistics(_)
+        | Request::Truncate(_) => Outcome::Refused(Refusal::new(Status::Unsupported)),
     }
 }
 

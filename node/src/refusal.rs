@@ -2,7 +2,7 @@
 //! same whichever request met it.
 
 use corelith_record::{EditError, StepError};
-use corelith_store::{ReadError, RecordError, SetError, WriteError};
+use corelith_store::{ReadError, RecordError, SetError, TruncateError, WriteError};
 use corelith_wire::{Damage, Refusal, Status};
 
 use crate::limits::RETRY_AFTER_MS;
@@ -111,8 +111,26 @@ pub(crate) fn of_set(error: &WriteError<SetError>) -> Refusal<'static> {
     }
 }
 
+/// What a client is told when a shard was not truncated.
+pub(crate) fn of_truncation(error: &WriteError<TruncateError>) -> Refusal<'static> {
+    match error {
+        WriteError::Rejected(TruncateError::NameLost { .. }) => Refusal::new(Status::Damaged)
+            .explained("the name of a set cannot be read back, so its records may belong to any set: only the whole namespace can be truncated"),
+        WriteError::InDoubt
+        | WriteError::NotWritten
+        | WriteError::Fenced
+        | WriteError::OutOfSpace
+        | WriteError::IndexFull
+        | WriteError::TooLarge { .. }
+        | WriteError::KeyBusy
+        | WriteError::Read(_)
+        | WriteError::Buffer(_)
+        | WriteError::Closed => of_store(error),
+    }
+}
+
 /// "Busy, try again."
-pub(crate) fn busy() -> Refusal<'static> {
+pub(crate) const fn busy() -> Refusal<'static> {
     Refusal::new(Status::Busy).retry_after(RETRY_AFTER_MS)
 }
 

@@ -21,7 +21,7 @@ pub use operate::OperateArguments;
 pub use pages::{CompletionArguments, ManArguments};
 pub use records::{
     DeleteArguments, ExistsArguments, GetArguments, KeyArguments, PutArguments, ScanArguments,
-    StatsArguments, TouchArguments,
+    StatsArguments, TouchArguments, TruncateArguments,
 };
 pub use rows::{ExportArguments, FileFormat, LoadArguments, LoadMode};
 pub use volumes::{VolumeCommand, VolumeCreateArguments, VolumeShowArguments};
@@ -82,6 +82,8 @@ pub enum Command {
     Touch(TouchArguments),
     /// Read all records of a namespace or set
     Scan(ScanArguments),
+    /// Delete all records of a set or of a namespace
+    Truncate(TruncateArguments),
     /// Write the rows of a CSV or JSON lines file, one record a row
     Load(LoadArguments),
     /// Write all records into a file, as CSV or JSON lines

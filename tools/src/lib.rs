@@ -19,6 +19,7 @@ pub mod record_json;
 pub mod records;
 pub mod scan;
 pub mod statistics;
+pub mod truncate;
 
 pub mod backup;
 pub mod pace;
@@ -80,6 +81,7 @@ fn carry_out(arguments: &Arguments) -> Result<(), Failure> {
         Command::Delete(delete) => records::delete(delete, is_json),
         Command::Touch(touch) => records::touch(touch, is_json),
         Command::Scan(scan) => scan::scan(scan, is_json),
+        Command::Truncate(truncate) => truncate::truncate(truncate, is_json),
         Command::Stats(stats) => statistics::stats(stats, is_json),
         Command::Ping(node) => statistics::ping(node, is_json),
         Command::Load(load) => load::load(load, is_json),

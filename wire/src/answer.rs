@@ -15,6 +15,7 @@ use crate::refusal::Refusal;
 use crate::request::without_sections;
 use crate::status::Status;
 use crate::topology::TopologyAnswer;
+use crate::truncate::TruncateAnswer;
 use crate::verify::verified;
 
 /// What a node answers.
@@ -41,6 +42,8 @@ pub enum Answer<'a> {
     Touched(RecordMetadata),
     /// To a scan request: one page.
     Page(ScanPage<'a>),
+    /// To a truncation: done in every shard.
+    Truncated(TruncateAnswer),
     /// To an operate: what became of the record, and what the reading steps saw.
     Operated(OperateAnswer<'a>),
     /// To a request of any kind: not done, and why.
@@ -95,6 +98,7 @@ impl<'a> Answer<'a> {
             | Answer::Deleted
             | Answer::Touched(_)
             | Answer::Page(_)
+            | Answer::Truncated(_)
             | Answer::Operated(_) => (Status::Ok, 0),
         }
     }
@@ -112,6 +116,7 @@ impl<'a> Answer<'a> {
             Answer::Deleted => MessageKind::Delete.number(),
             Answer::Touched(_) => MessageKind::Touch.number(),
             Answer::Page(_) => MessageKind::Scan.number(),
+            Answer::Truncated(_) => MessageKind::Truncate.number(),
             Answer::Operated(_) => MessageKind::Operate.number(),
             Answer::Refused { kind_number, .. } => *kind_number,
         }
@@ -140,6 +145,7 @@ impl<'a> Answer<'a> {
             }
             Answer::Statistics(_) | Answer::Deleted => Ok(None),
             Answer::Page(page) => page.build(scratch).map(Some),
+            Answer::Truncated(answer) => Ok(Some(answer.build(scratch))),
             Answer::Operated(answer) => answer.build(scratch).map(Some),
             Answer::Refused { refusal, .. } => refusal.build(scratch),
         }
@@ -157,6 +163,7 @@ impl<'a> Answer<'a> {
             | Answer::Written(_)
             | Answer::Deleted
             | Answer::Touched(_)
+            | Answer::Truncated(_)
             | Answer::Refused { .. } => &[],
         }
     }
@@ -187,6 +194,7 @@ impl<'a> Answer<'a> {
             MessageKind::Delete => without_sections(body).map(|()| Answer::Deleted),
             MessageKind::Touch => written(body).map(Answer::Touched),
             MessageKind::Scan => ScanPage::decode(body).map(Answer::Page),
+            MessageKind::Truncate => TruncateAnswer::decode(body).map(Answer::Truncated),
             MessageKind::Operate => OperateAnswer::decode(body).map(Answer::Operated),
         }
     }

@@ -29,13 +29,15 @@ pub enum MessageKind {
     Touch,
     /// One page of the records of some partitions.
     Scan,
+    /// Removes all records of a set or of a namespace.
+    Truncate,
     /// Reads and changes bins of one record, as one.
     Operate,
 }
 
 impl MessageKind {
     /// Every kind, in the order of their numbers.
-    pub const ALL: [MessageKind; 10] = [
+    pub const ALL: [MessageKind; 11] = [
         MessageKind::Hello,
         MessageKind::Topology,
         MessageKind::Ping,
@@ -45,6 +47,7 @@ impl MessageKind {
         MessageKind::Delete,
         MessageKind::Touch,
         MessageKind::Scan,
+        MessageKind::Truncate,
         MessageKind::Operate,
     ];
 
@@ -61,6 +64,7 @@ impl MessageKind {
             MessageKind::Delete => 18,
             MessageKind::Touch => 19,
             MessageKind::Scan => 20,
+            MessageKind::Truncate => 21,
             MessageKind::Operate => 24,
         }
     }
@@ -78,6 +82,7 @@ impl MessageKind {
             18 => Some(MessageKind::Delete),
             19 => Some(MessageKind::Touch),
             20 => Some(MessageKind::Scan),
+            21 => Some(MessageKind::Truncate),
             24 => Some(MessageKind::Operate),
             _ => None,
         }
@@ -88,9 +93,11 @@ impl MessageKind {
     #[must_use]
     pub const fn is_write(self) -> bool {
         match self {
-            MessageKind::Put | MessageKind::Delete | MessageKind::Touch | MessageKind::Operate => {
-                true
-            }
+            MessageKind::Put
+            | MessageKind::Delete
+            | MessageKind::Touch
+            | MessageKind::Truncate
+            | MessageKind::Operate => true,
             MessageKind::Hello
             | MessageKind::Topology
             | MessageKind::Ping
@@ -109,6 +116,7 @@ impl MessageKind {
             | MessageKind::Delete
             | MessageKind::Touch
             | MessageKind::Scan
+            | MessageKind::Truncate
             | MessageKind::Operate => true,
             MessageKind::Hello
             | MessageKind::Topology

@@ -184,7 +184,7 @@ fn tables_are_those_of_the_schema() {
             );
         }
     }
-    assert_eq!(table_count, 16);
+    assert_eq!(table_count, 18);
     assert_eq!(
         DOCUMENT.matches("| id | field | type | rule |").count(),
         table_count

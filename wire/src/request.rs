@@ -17,6 +17,7 @@ use crate::put::PutRequest;
 use crate::scan::ScanRequest;
 use crate::statistics::StatisticsRequest;
 use crate::touch::TouchRequest;
+use crate::truncate::TruncateRequest;
 
 /// What a client asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +40,8 @@ pub enum Request<'a> {
     Touch(TouchRequest),
     /// One page of a scan.
     Scan(ScanRequest<'a>),
+    /// Remove all records of a set or of a namespace.
+    Truncate(TruncateRequest<'a>),
     /// Read and change bins of one record, as one.
     Operate(OperateRequest<'a>),
 }
@@ -72,6 +75,7 @@ impl<'a> Request<'a> {
             MessageKind::Delete => DeleteRequest::decode(header, &body).map(Request::Delete),
             MessageKind::Touch => TouchRequest::decode(header, &body).map(Request::Touch),
             MessageKind::Scan => ScanRequest::decode(header, &body).map(Request::Scan),
+            MessageKind::Truncate => TruncateRequest::decode(&body).map(Request::Truncate),
             MessageKind::Operate => OperateRequest::decode(header, &body).map(Request::Operate),
         }
     }
@@ -89,6 +93,7 @@ impl<'a> Request<'a> {
             Request::Delete(_) => MessageKind::Delete,
             Request::Touch(_) => MessageKind::Touch,
             Request::Scan(_) => MessageKind::Scan,
+            Request::Truncate(_) => MessageKind::Truncate,
             Request::Operate(_) => MessageKind::Operate,
         }
     }
@@ -106,7 +111,8 @@ impl<'a> Request<'a> {
             | Request::Put(_)
             | Request::Delete(_)
             | Request::Touch(_)
-            | Request::Scan(_) => self.kind().is_write(),
+            | Request::Scan(_)
+            | Request::Truncate(_) => self.kind().is_write(),
         }
     }
 
@@ -120,7 +126,11 @@ impl<'a> Request<'a> {
             Request::Touch(request) => Some(request.digest.partition()),
             Request::Scan(request) => request.partitions.first(),
             Request::Operate(request) => Some(request.digest.partition()),
-            Request::Hello(_) | Request::Topology | Request::Ping | Request::Statistics(_) => None,
+            Request::Hello(_)
+            | Request::Topology
+            | Request::Ping
+            | Request::Statistics(_)
+            | Request::Truncate(_) => None,
         }
     }
 
@@ -137,7 +147,8 @@ impl<'a> Request<'a> {
             | Request::Ping
             | Request::Statistics(_)
             | Request::Get(_)
-            | Request::Scan(_) => Commit::NamespaceDefault,
+            | Request::Scan(_)
+            | Request::Truncate(_) => Commit::NamespaceDefault,
         }
     }
 
@@ -151,6 +162,7 @@ impl<'a> Request<'a> {
             Request::Delete(request) => Ok(Some(request.build(scratch))),
             Request::Touch(request) => request.build(scratch).map(Some),
             Request::Scan(request) => request.build(scratch).map(Some),
+            Request::Truncate(request) => request.build(scratch).map(Some),
             Request::Operate(request) => request.build(scratch).map(Some),
         }
     }
@@ -166,7 +178,8 @@ impl<'a> Request<'a> {
             | Request::Get(_)
             | Request::Delete(_)
             | Request::Touch(_)
-            | Request::Scan(_) => &[],
+            | Request::Scan(_)
+            | Request::Truncate(_) => &[],
         }
     }
 }

@@ -1,5 +1,6 @@
-//! What all cores have counted, for a request that arrived at one of them: it asks the others by mailbox and
-//! answers when all have said. No core waits: each puts its snapshot into the mailbox and goes on.
+//! What takes all cores, for a request that arrived at one of them: it asks the others by mailbox and answers
+//! when all have said. What they have counted, each puts into the mailbox and goes on; what they have
+//! truncated follows when it is durable.
 //!
 //! Invariant: a question takes a credit like a request that is handed over, so its answer has its place.
 
@@ -7,23 +8,37 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::task::{Poll, Waker};
 
-use super::Core;
+use super::{Core, Truncated};
 use crate::hop::{Count, Peer};
 use crate::limits::GATHERINGS_MAX;
 use crate::metrics::CoreSnapshot;
 
-/// The gatherings of one core.
+/// What one core has asked the others.
 #[derive(Default)]
-pub(crate) struct Gatherings {
+pub(crate) struct Questions {
+    counts: Gatherings<CoreSnapshot>,
+    pub(super) truncations: Gatherings<Truncated>,
+}
+
+/// The gatherings of one core for which the others answer with a `T`.
+pub(crate) struct Gatherings<T> {
     next_number: Cell<u64>,
-    under_way: RefCell<HashMap<u64, Gathering>>,
+    under_way: RefCell<HashMap<u64, Gathering<T>>>,
 }
 
 /// One of them.
-#[derive(Default)]
-struct Gathering {
-    snapshots: Vec<CoreSnapshot>,
+struct Gathering<T> {
+    answers: Vec<T>,
     waker: Option<Waker>,
+}
+
+impl<T> Default for Gatherings<T> {
+    fn default() -> Self {
+        Self {
+            next_number: Cell::new(0),
+            under_way: RefCell::default(),
+        }
+    }
 }
 
 /// Too much is on its way to another core, or too many gatherings are under way.
@@ -32,17 +47,14 @@ pub(crate) struct GatherBusy;
 impl Core {
     /// What every core has counted, in their order.
     pub(crate) async fn gather(&self) -> Result<Vec<CoreSnapshot>, GatherBusy> {
-        let number = self.gatherings.begin()?;
-        let ending = Ending {
-            gatherings: &self.gatherings,
-            number,
-        };
+        let ending = self.questions.counts.begin()?;
+        let number = ending.number;
         let peers: Vec<&Peer> = self.peers.iter().flatten().collect();
         if peers.iter().any(|peer| peer.ask(number).is_err()) {
             return Err(GatherBusy);
         }
-        self.gathered(number, self.snapshot());
-        let mut snapshots = self.gatherings.all(number, peers.len() + 1).await;
+        self.questions.counts.add(number, self.snapshot());
+        let mut snapshots = self.questions.counts.all(number, peers.len() + 1).await;
         drop(ending);
         snapshots.sort_by_key(|snapshot| snapshot.core);
         Ok(snapshots)
@@ -56,54 +68,66 @@ impl Core {
         }
     }
 
-    /// A core has said what it counted; nobody may want to know any more.
+    /// A core has said what it counted.
     pub(crate) fn gathered(&self, number: u64, snapshot: CoreSnapshot) {
-        let mut under_way = self.gatherings.under_way.borrow_mut();
-        if let Some(gathering) = under_way.get_mut(&number) {
-            gathering.snapshots.push(snapshot);
-            if let Some(waker) = gathering.waker.take() {
-                waker.wake();
-            }
-        }
+        self.questions.counts.add(number, snapshot);
     }
 }
 
-impl Gatherings {
-    fn begin(&self) -> Result<u64, GatherBusy> {
+impl<T> Gatherings<T> {
+    pub(crate) fn begin(&self) -> Result<Ending<'_, T>, GatherBusy> {
         let mut under_way = self.under_way.borrow_mut();
         if under_way.len() >= GATHERINGS_MAX {
             return Err(GatherBusy);
         }
         let number = self.next_number.get();
         self.next_number.set(number + 1);
-        under_way.insert(number, Gathering::default());
-        Ok(number)
+        let gathering = Gathering {
+            answers: Vec::new(),
+            waker: None,
+        };
+        under_way.insert(number, gathering);
+        Ok(Ending {
+            gatherings: self,
+            number,
+        })
     }
 
-    /// Waits until there are `count` snapshots, and takes them.
-    async fn all(&self, number: u64, count: usize) -> Vec<CoreSnapshot> {
+    /// A core has answered; nobody may want to know any more.
+    pub(crate) fn add(&self, number: u64, answer: T) {
+        let mut under_way = self.under_way.borrow_mut();
+        if let Some(gathering) = under_way.get_mut(&number) {
+            gathering.answers.push(answer);
+            if let Some(waker) = gathering.waker.take() {
+                waker.wake();
+            }
+        }
+    }
+
+    /// Waits until there are `count` answers, and takes them.
+    pub(crate) async fn all(&self, number: u64, count: usize) -> Vec<T> {
         std::future::poll_fn(|context| {
             let mut under_way = self.under_way.borrow_mut();
             let Some(gathering) = under_way.get_mut(&number) else {
                 return Poll::Ready(Vec::new());
             };
-            if gathering.snapshots.len() < count {
+            if gathering.answers.len() < count {
                 gathering.waker = Some(context.waker().clone());
                 return Poll::Pending;
             }
-            Poll::Ready(std::mem::take(&mut gathering.snapshots))
+            Poll::Ready(std::mem::take(&mut gathering.answers))
         })
         .await
     }
 }
 
 /// Forgets a gathering, however it ends.
-struct Ending<'a> {
-    gatherings: &'a Gatherings,
-    number: u64,
+pub(crate) struct Ending<'a, T> {
+    gatherings: &'a Gatherings<T>,
+    pub(crate) number: u64,
 }
 
-impl Drop for Ending<'_> {
+impl<T> Drop for Ending<'_, T> {
     fn drop(&mut self) {
         self.gatherings.under_way.borrow_mut().remove(&self.number);
     }

@@ -17,7 +17,7 @@ use corelith_store::{RecoveryReport, Shard, ShardOptions};
 use corelith_wire::FrameEncoder;
 use glommio::{LocalExecutorBuilder, Placement};
 
-use super::gather::Gatherings;
+use super::gather::Questions;
 use super::{Core, Order, serve};
 use crate::boot::{BootError, Event};
 use crate::health::StateCell;
@@ -216,7 +216,7 @@ async fn run(plan: CorePlan) -> Result<(), BootError> {
         connections_max: Cell::new(plan.connections_max),
         stopping: Cell::new(false),
         unanswered: Cell::new(0),
-        gatherings: Gatherings::default(),
+        questions: Questions::default(),
         spares: RefCell::new(Vec::new()),
     });
     let serving = CoreReport::Serving {

@@ -222,6 +222,35 @@ pub struct ScanArguments {
     pub limit: Option<u64>,
 }
 
+/// What to delete.
+#[derive(Args, Debug)]
+#[command(
+    group(clap::ArgGroup::new("what").required(true)),
+    after_help = "Deletes what was written before, at once and for good, whatever its size; what is written meanwhile may stay. It asks for \
+the name to be typed once more. Where the answer is that it is in doubt, run it again.
+
+Examples:
+  corelith truncate --set flights --yes
+  corelith truncate --all --yes"
+)]
+pub struct TruncateArguments {
+    /// Node and namespace.
+    #[command(flatten)]
+    pub place: PlaceArguments,
+
+    /// The records of this set.
+    #[arg(long, value_name = "NAME", group = "what", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub set: Option<String>,
+
+    /// All records of the namespace, with a set or without.
+    #[arg(long, group = "what")]
+    pub all: bool,
+
+    /// Do not ask.
+    #[arg(long)]
+    pub yes: bool,
+}
+
 /// Which counters.
 #[derive(Args, Debug)]
 #[command(

@@ -162,6 +162,12 @@ fn a_namespace_in_memory_is_served_like_any_other_and_empty_after_a_stop() {
     expected.remove(7);
     assert_eq!(export(&node, "cache"), expected);
     assert_eq!(export(&node, "test"), rows);
+    node.ask(&["truncate", "--all", "--yes", "--namespace", "cache"])
+        .check_done();
+    assert_eq!(export(&node, "cache"), Vec::<serde_json::Value>::new());
+    assert_eq!(export(&node, "test"), rows, "the other namespace");
+    node.ask(&["put", "8", "x=1", "--namespace", "cache"])
+        .check_done();
     node.kill_and_start_again();
     assert_eq!(export(&node, "cache"), Vec::<serde_json::Value>::new());
     assert_eq!(export(&node, "test"), rows);

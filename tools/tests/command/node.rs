@@ -249,6 +249,43 @@ fn a_record_outlives_the_node() {
     );
 }
 
+/// Two cores with two shards each: every one of them truncates, whichever was asked.
+#[test]
+fn a_truncated_set_is_gone_on_every_core() {
+    let mut node = Node::start(&["a"]);
+    let rows: String = (0..200).map(|key| format!("{key},x\n")).collect();
+    node.write("rows.csv", &format!("key,bin\n{rows}"));
+    for set in ["users", "events", ""] {
+        let load = ["--json", "load", "rows.csv", "--key", "key", "--set", set];
+        node.ask(&load).json();
+    }
+    let count = |node: &Node, set: &[&str]| {
+        let scan = [&["scan", "--json"], set].concat();
+        node.ask(&scan).json_lines().len()
+    };
+    assert_eq!(count(&node, &[]), 600);
+    node.ask(&["truncate", "--set", "users"])
+        .check_failed(1, &["no terminal", "--yes"]);
+    assert_eq!(count(&node, &[]), 600, "nothing happens unconfirmed");
+    let truncate = ["truncate", "--set", "users", "--yes", "--json"];
+    assert_eq!(node.ask(&truncate).json(), json!({"shards": 4}));
+    node.ask(&["put", "new", "x=1", "--set", "users"])
+        .check_done();
+    for _ in 0..2 {
+        assert_eq!(count(&node, &[]), 401);
+        assert_eq!(count(&node, &["--set", "users"]), 1);
+        assert_eq!(count(&node, &["--set", "events"]), 200);
+        node.kill_and_start_again();
+    }
+    node.ask(&["truncate", "--set", "nobody", "--yes"])
+        .check_done();
+    node.ask(&["truncate", "--all", "--yes"]).check_done();
+    for _ in 0..2 {
+        assert_eq!(count(&node, &[]), 0);
+        node.kill_and_start_again();
+    }
+}
+
 #[test]
 fn rows_come_back_as_they_were_loaded() {
     let mut node = Node::start(&["a", "b"]);

@@ -200,6 +200,15 @@ impl Namespace {
         run(&self.runtime, self.namespace.operate(request))
     }
 
+    /// As [`crate::Namespace::truncate`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn truncate(&self) -> Result<u16, Error> {
+        run(&self.runtime, self.namespace.truncate())
+    }
+
     /// As [`crate::Namespace::scan`].
     #[must_use]
     pub fn scan(&self, options: ScanOptions) -> Scan {
@@ -319,6 +328,15 @@ impl Set {
     /// As there.
     pub fn touch(&self, key: impl AsKey, ttl: Ttl) -> Result<Option<RecordMetadata>, Error> {
         run(&self.runtime, self.set.touch(key, ttl))
+    }
+
+    /// As [`crate::Set::truncate`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn truncate(&self) -> Result<u16, Error> {
+        run(&self.runtime, self.set.truncate())
     }
 
     /// As [`crate::Set::scan`].

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use corelith_wire::{
     Answer, DeleteRequest, FrameHeader, GetRequest, OperateRequest, PutRequest, RecordMetadata,
-    Request, Status, TouchRequest,
+    Request, Status, TouchRequest, TruncateRequest, TruncateTarget,
 };
 
 use crate::client::{Client, decode};
@@ -157,6 +157,29 @@ impl Namespace {
             Err(error) if error.status() == Some(Status::NotFound) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// Deletes every record of the namespace that was written before, with a set or without; of one set, see
+    /// [`Set::truncate`]. Returns how many shards have, which is all.
+    ///
+    /// # Errors
+    ///
+    /// Any [`Error`]. After [`Error::InDoubt`] some shards may have deleted theirs and others not: to ask
+    /// again is the remedy, and also deletes what was written in between.
+    pub async fn truncate(&self) -> Result<u16, Error> {
+        self.truncate_target(TruncateTarget::All).await
+    }
+
+    pub(crate) async fn truncate_target(&self, target: TruncateTarget<'_>) -> Result<u16, Error> {
+        let request = Request::Truncate(TruncateRequest { target });
+        self.client
+            .call(Some(&self.name), &request, |header, body| {
+                decode(header, body, |answer| match answer {
+                    Answer::Truncated(answer) => Some(answer.shard_count),
+                    _ => None,
+                })
+            })
+            .await
     }
 
     /// Reads all records, or those that the options ask for, in no particular order.

@@ -7,7 +7,7 @@ use corelith_index::Generation;
 use corelith_record::{ContentBuilder, KeyRef, StepsBuilder};
 use corelith_wire::{
     BinNames, BinSelection, Commit, DeleteRequest, GetRequest, OperateRequest, PutMode, PutRequest,
-    RecordMetadata, TouchRequest, Ttl,
+    RecordMetadata, TouchRequest, TruncateTarget, Ttl,
 };
 
 use crate::error::Error;
@@ -311,6 +311,18 @@ impl Set {
             commit: Commit::NamespaceDefault,
         };
         self.namespace.touch(&request).await
+    }
+
+    /// Deletes every record of the set that was written before. Returns how many shards have, which is all. A
+    /// set that has no records is fine; records without a set can only be deleted with all others, by
+    /// [`Namespace::truncate`].
+    ///
+    /// # Errors
+    ///
+    /// As there; [`Error::Invalid`] if this set has no name.
+    pub async fn truncate(&self) -> Result<u16, Error> {
+        let target = TruncateTarget::Set(&self.name);
+        self.namespace.truncate_target(target).await
     }
 
     /// Reads all records of the set, in no particular order.

@@ -637,6 +637,97 @@ pub mod corelith {
         }
 
         impl ::flatbuffers::SimpleToVerifyInSlice for StepKind {}
+        #[deprecated(
+            since = "2.0.0",
+            note = "Use associated constants instead. This will no longer be generated in 2021."
+        )]
+        pub const ENUM_MIN_TRUNCATE_SCOPE: u8 = 0;
+        #[deprecated(
+            since = "2.0.0",
+            note = "Use associated constants instead. This will no longer be generated in 2021."
+        )]
+        pub const ENUM_MAX_TRUNCATE_SCOPE: u8 = 2;
+        #[deprecated(
+            since = "2.0.0",
+            note = "Use associated constants instead. This will no longer be generated in 2021."
+        )]
+        #[allow(non_camel_case_types)]
+        pub const ENUM_VALUES_TRUNCATE_SCOPE: [TruncateScope; 3] =
+            [TruncateScope::Unset, TruncateScope::Set, TruncateScope::All];
+
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+        #[repr(transparent)]
+        pub struct TruncateScope(pub u8);
+        #[allow(non_upper_case_globals)]
+        impl TruncateScope {
+            pub const Unset: Self = Self(0);
+            pub const Set: Self = Self(1);
+            pub const All: Self = Self(2);
+
+            pub const ENUM_MIN: u8 = 0;
+            pub const ENUM_MAX: u8 = 2;
+            pub const ENUM_VALUES: &'static [Self] = &[Self::Unset, Self::Set, Self::All];
+            /// Returns the variant's name or "" if unknown.
+            pub fn variant_name(self) -> Option<&'static str> {
+                match self {
+                    Self::Unset => Some("Unset"),
+                    Self::Set => Some("Set"),
+                    Self::All => Some("All"),
+                    _ => None,
+                }
+            }
+        }
+        impl ::core::fmt::Debug for TruncateScope {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter) -> ::core::fmt::Result {
+                if let Some(name) = self.variant_name() {
+                    f.write_str(name)
+                } else {
+                    f.write_fmt(format_args!("<UNKNOWN {:?}>", self.0))
+                }
+            }
+        }
+        impl<'a> ::flatbuffers::Follow<'a> for TruncateScope {
+            type Inner = Self;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                let b = unsafe { ::flatbuffers::read_scalar_at::<u8>(buf, loc) };
+                Self(b)
+            }
+        }
+
+        impl ::flatbuffers::Push for TruncateScope {
+            type Output = TruncateScope;
+            #[inline]
+            unsafe fn push(&self, dst: &mut [u8], _written_len: usize) {
+                unsafe { ::flatbuffers::emplace_scalar::<u8>(dst, self.0) };
+            }
+        }
+
+        impl ::flatbuffers::EndianScalar for TruncateScope {
+            type Scalar = u8;
+            #[inline]
+            fn to_little_endian(self) -> u8 {
+                self.0.to_le()
+            }
+            #[inline]
+            #[allow(clippy::wrong_self_convention)]
+            fn from_little_endian(v: u8) -> Self {
+                let b = u8::from_le(v);
+                Self(b)
+            }
+        }
+
+        impl<'a> ::flatbuffers::Verifiable for TruncateScope {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                u8::run_verifier(v, pos)
+            }
+        }
+
+        impl ::flatbuffers::SimpleToVerifyInSlice for TruncateScope {}
         // struct Digest, aligned to 1
         #[repr(transparent)]
         #[derive(Clone, Copy, PartialEq)]
@@ -4669,6 +4760,254 @@ pub mod corelith {
                 ds.field("expiry_s", &self.expiry_s());
                 ds.field("last_update_ms", &self.last_update_ms());
                 ds.field("bin_counts", &self.bin_counts());
+                ds.finish()
+            }
+        }
+        pub enum TruncateRequestOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        pub struct TruncateRequest<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for TruncateRequest<'a> {
+            type Inner = TruncateRequest<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self {
+                    _tab: unsafe { ::flatbuffers::Table::new(buf, loc) },
+                }
+            }
+        }
+
+        impl<'a> TruncateRequest<'a> {
+            pub const VT_SCOPE: ::flatbuffers::VOffsetT = 4;
+            pub const VT_SET: ::flatbuffers::VOffsetT = 6;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                TruncateRequest { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<
+                'bldr: 'args,
+                'args: 'mut_bldr,
+                'mut_bldr,
+                A: ::flatbuffers::Allocator + 'bldr,
+            >(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args TruncateRequestArgs<'args>,
+            ) -> ::flatbuffers::WIPOffset<TruncateRequest<'bldr>> {
+                let mut builder = TruncateRequestBuilder::new(_fbb);
+                if let Some(x) = args.set {
+                    builder.add_set(x);
+                }
+                builder.add_scope(args.scope);
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn scope(&self) -> TruncateScope {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<TruncateScope>(TruncateRequest::VT_SCOPE, Some(TruncateScope::Unset))
+                        .unwrap()
+                }
+            }
+            #[inline]
+            pub fn set(&self) -> Option<&'a str> {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<::flatbuffers::ForwardsUOffset<&str>>(TruncateRequest::VT_SET, None)
+                }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for TruncateRequest<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<TruncateScope>("scope", Self::VT_SCOPE, false)?
+                    .visit_field::<::flatbuffers::ForwardsUOffset<&str>>(
+                        "set",
+                        Self::VT_SET,
+                        false,
+                    )?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct TruncateRequestArgs<'a> {
+            pub scope: TruncateScope,
+            pub set: Option<::flatbuffers::WIPOffset<&'a str>>,
+        }
+        impl<'a> Default for TruncateRequestArgs<'a> {
+            #[inline]
+            fn default() -> Self {
+                TruncateRequestArgs {
+                    scope: TruncateScope::Unset,
+                    set: None,
+                }
+            }
+        }
+
+        pub struct TruncateRequestBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> TruncateRequestBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_scope(&mut self, scope: TruncateScope) {
+                self.fbb_.push_slot::<TruncateScope>(
+                    TruncateRequest::VT_SCOPE,
+                    scope,
+                    TruncateScope::Unset,
+                );
+            }
+            #[inline]
+            pub fn add_set(&mut self, set: ::flatbuffers::WIPOffset<&'b str>) {
+                self.fbb_
+                    .push_slot_always::<::flatbuffers::WIPOffset<_>>(TruncateRequest::VT_SET, set);
+            }
+            #[inline]
+            pub fn new(
+                _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            ) -> TruncateRequestBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                TruncateRequestBuilder {
+                    fbb_: _fbb,
+                    start_: start,
+                }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<TruncateRequest<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for TruncateRequest<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("TruncateRequest");
+                ds.field("scope", &self.scope());
+                ds.field("set", &self.set());
+                ds.finish()
+            }
+        }
+        pub enum TruncateAnswerOffset {}
+        #[derive(Copy, Clone, PartialEq)]
+
+        pub struct TruncateAnswer<'a> {
+            pub _tab: ::flatbuffers::Table<'a>,
+        }
+
+        impl<'a> ::flatbuffers::Follow<'a> for TruncateAnswer<'a> {
+            type Inner = TruncateAnswer<'a>;
+            #[inline]
+            unsafe fn follow(buf: &'a [u8], loc: usize) -> Self::Inner {
+                Self {
+                    _tab: unsafe { ::flatbuffers::Table::new(buf, loc) },
+                }
+            }
+        }
+
+        impl<'a> TruncateAnswer<'a> {
+            pub const VT_SHARD_COUNT: ::flatbuffers::VOffsetT = 4;
+
+            #[inline]
+            pub unsafe fn init_from_table(table: ::flatbuffers::Table<'a>) -> Self {
+                TruncateAnswer { _tab: table }
+            }
+            #[allow(unused_mut)]
+            pub fn create<
+                'bldr: 'args,
+                'args: 'mut_bldr,
+                'mut_bldr,
+                A: ::flatbuffers::Allocator + 'bldr,
+            >(
+                _fbb: &'mut_bldr mut ::flatbuffers::FlatBufferBuilder<'bldr, A>,
+                args: &'args TruncateAnswerArgs,
+            ) -> ::flatbuffers::WIPOffset<TruncateAnswer<'bldr>> {
+                let mut builder = TruncateAnswerBuilder::new(_fbb);
+                builder.add_shard_count(args.shard_count);
+                builder.finish()
+            }
+
+            #[inline]
+            pub fn shard_count(&self) -> u16 {
+                // Safety:
+                // Created from valid Table for this object
+                // which contains a valid value in this slot
+                unsafe {
+                    self._tab
+                        .get::<u16>(TruncateAnswer::VT_SHARD_COUNT, Some(0))
+                        .unwrap()
+                }
+            }
+        }
+
+        impl ::flatbuffers::Verifiable for TruncateAnswer<'_> {
+            #[inline]
+            fn run_verifier(
+                v: &mut ::flatbuffers::Verifier,
+                pos: usize,
+            ) -> Result<(), ::flatbuffers::InvalidFlatbuffer> {
+                v.visit_table(pos)?
+                    .visit_field::<u16>("shard_count", Self::VT_SHARD_COUNT, false)?
+                    .finish();
+                Ok(())
+            }
+        }
+        pub struct TruncateAnswerArgs {
+            pub shard_count: u16,
+        }
+        impl<'a> Default for TruncateAnswerArgs {
+            #[inline]
+            fn default() -> Self {
+                TruncateAnswerArgs { shard_count: 0 }
+            }
+        }
+
+        pub struct TruncateAnswerBuilder<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> {
+            fbb_: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            start_: ::flatbuffers::WIPOffset<::flatbuffers::TableUnfinishedWIPOffset>,
+        }
+        impl<'a: 'b, 'b, A: ::flatbuffers::Allocator + 'a> TruncateAnswerBuilder<'a, 'b, A> {
+            #[inline]
+            pub fn add_shard_count(&mut self, shard_count: u16) {
+                self.fbb_
+                    .push_slot::<u16>(TruncateAnswer::VT_SHARD_COUNT, shard_count, 0);
+            }
+            #[inline]
+            pub fn new(
+                _fbb: &'b mut ::flatbuffers::FlatBufferBuilder<'a, A>,
+            ) -> TruncateAnswerBuilder<'a, 'b, A> {
+                let start = _fbb.start_table();
+                TruncateAnswerBuilder {
+                    fbb_: _fbb,
+                    start_: start,
+                }
+            }
+            #[inline]
+            pub fn finish(self) -> ::flatbuffers::WIPOffset<TruncateAnswer<'a>> {
+                let o = self.fbb_.end_table(self.start_);
+                ::flatbuffers::WIPOffset::new(o.value())
+            }
+        }
+
+        impl ::core::fmt::Debug for TruncateAnswer<'_> {
+            fn fmt(&self, f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                let mut ds = f.debug_struct("TruncateAnswer");
+                ds.field("shard_count", &self.shard_count());
                 ds.finish()
             }
         }

@@ -7,7 +7,8 @@ use corelith_wire::{
     Features, FrameEncoder, GetRequest, HelloAnswer, HelloRequest, LastUpdateMs, MessageKind,
     Namespace, NamespaceId, OperateAnswer, OperateRequest, PartitionList, PutMode, PutRequest,
     RecordAnswer, RecordMetadata, Refusal, Request, RequestEnvelope, RequestId, ScanPageBuilder,
-    ScanRecord, ScanRequest, StatisticsRequest, Status, TopologyAnswer, TouchRequest, Ttl,
+    ScanRecord, ScanRequest, StatisticsRequest, Status, TopologyAnswer, TouchRequest,
+    TruncateAnswer, TruncateRequest, TruncateTarget, Ttl,
 };
 
 /// One frame with its name, which is also the name of its golden file.
@@ -181,6 +182,12 @@ fn with_other_writes(visit: &mut dyn FnMut(&'static str, Request<'_>)) {
         ..touch
     };
     visit("request_touch_buffered", Request::Touch(buffered));
+    for (name, target) in [
+        ("request_truncate_set", TruncateTarget::Set("demo")),
+        ("request_truncate_all", TruncateTarget::All),
+    ] {
+        visit(name, Request::Truncate(TruncateRequest { target }));
+    }
 }
 
 fn with_scans(visit: &mut dyn FnMut(&'static str, Request<'_>)) {
@@ -289,6 +296,10 @@ fn with_record_answers(visit: &mut dyn FnMut(&'static str, Answer<'_>)) {
         ..metadata()
     };
     visit("answer_touch", Answer::Touched(expires_never));
+    visit(
+        "answer_truncate",
+        Answer::Truncated(TruncateAnswer { shard_count: 8 }),
+    );
     let operated = OperateAnswer {
         metadata: Some(metadata()),
         bin_counts: BinCounts::new(&[1, 3, 0]),

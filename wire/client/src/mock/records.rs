@@ -11,7 +11,7 @@ use corelith_record::{
 use corelith_wire::{
     BinSelection, Damage, DamagedRecord, DeleteRequest, LastUpdateMs, NamespaceId, OperateRequest,
     PutMode, PutRequest, RecordMetadata, Refusal, ScanPageBuilder, ScanRecord, ScanRequest, Status,
-    TouchRequest, Ttl,
+    TouchRequest, TruncateTarget, Ttl,
 };
 
 /// All records, by namespace.
@@ -53,6 +53,16 @@ impl Records {
             metadata.last_update = None;
         }
         Ok((metadata, select(&found.content, selection)))
+    }
+
+    pub(crate) fn truncate(&mut self, namespace: &str, target: TruncateTarget<'_>) {
+        self.stored.retain(|(of, _, _), stored| {
+            let is_meant = match target {
+                TruncateTarget::All => true,
+                TruncateTarget::Set(set) => stored.set == set,
+            };
+            !(of == namespace && is_meant)
+        });
     }
 
     pub(crate) fn put(

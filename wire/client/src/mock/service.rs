@@ -6,7 +6,7 @@ use corelith_record::Reads;
 use corelith_wire::{
     Answer, BinCounts, Features, FrameEncoder, FrameHeader, HelloAnswer, MessageKind, Namespace,
     NamespaceId, OperateAnswer, RecordAnswer, Refusal, Request, ScanPageBuilder, Status,
-    TopologyAnswer,
+    TopologyAnswer, TruncateAnswer,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -178,6 +178,11 @@ fn execute(
         Request::Put(request) => records.put(name, request).map(Answer::Written),
         Request::Delete(request) => records.delete(name, request).map(|()| Answer::Deleted),
         Request::Touch(request) => records.touch(name, request).map(Answer::Touched),
+        Request::Truncate(request) => {
+            records.truncate(name, request.target);
+            let shard_count = state.options.shard_count;
+            Ok(Answer::Truncated(TruncateAnswer { shard_count }))
+        }
         Request::Scan(request) => records
             .scan(name, request, &mut page)
             .map(|()| Answer::Page(page.page())),

@@ -36,6 +36,23 @@ fn every_operation() {
     assert_eq!(set.get_metadata("k").unwrap().unwrap().generation.get(), 2);
     assert_eq!(set.scan().map(Result::unwrap).count(), 1);
     assert!(set.delete("k").unwrap());
+    for set in ["demo", "other", ""] {
+        let set = client.namespace("test").set(set);
+        set.put("t", &ContentBuilder::new().bin("a", 1)).unwrap();
+    }
+    assert!(set.truncate().unwrap() > 0);
+    let left = client.namespace("test").scan(ScanOptions::default());
+    let mut left: Vec<_> = left
+        .map(|found| found.unwrap().readable().unwrap().set.to_string())
+        .collect();
+    left.sort();
+    assert_eq!(left, ["", "other"]);
+    let nameless = client.namespace("test").set("");
+    assert!(matches!(
+        nameless.truncate(),
+        Err(corelith_client::Error::Invalid(_))
+    ));
+    assert!(client.namespace("test").truncate().unwrap() > 0);
     assert_eq!(
         client
             .namespace("test")
