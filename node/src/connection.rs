@@ -5,6 +5,7 @@
 //! client costs no more than its bounds. A stream that is no sequence of frames gets one last answer
 //! and is closed.
 
+mod batch;
 mod greet;
 mod truncate;
 
@@ -15,6 +16,8 @@ use std::task::Poll;
 
 use corelith_io::{Received, Stream};
 use corelith_wire::{FrameHeader, MessageKind, Refusal, Request, Status};
+
+pub(crate) use batch::{BatchKey, Batches, run_part_for, take_back};
 
 use crate::core::Core;
 use crate::frames::{FrameAssembler, body_of};
@@ -235,6 +238,9 @@ fn dispatch(
         Some(MessageKind::Truncate) if !header.is_answer() => {
             return truncate::truncate(core, connection, (header, frame), arrived_ns);
         }
+        Some(MessageKind::Batch) if !header.is_answer() => {
+            return batch::batch(core, connection, (header, frame), arrived_ns);
+        }
         _ => {}
     }
     let Some(partition) = header.partition().filter(|_| !header.is_answer()) else {
@@ -386,6 +392,16 @@ fn write(core: &Core, frame: &[u8], outcome: &operation::Outcome, out: &mut Vec<
 /// A request of this connection has its answer in the outbox. One that is about records is given with its
 /// header, and timed.
 fn finish(core: &Core, connection: &Connection, header: Option<&FrameHeader>, arrived_ns: u64) {
+    finish_rows(core, connection, (header, 1), arrived_ns);
+}
+
+/// [`finish`] of a request that counted for several.
+fn finish_rows(
+    core: &Core,
+    connection: &Connection,
+    (header, row_count): (Option<&FrameHeader>, u32),
+    arrived_ns: u64,
+) {
     let namespace = header.and_then(|header| core.namespaces.get(header.namespace()?));
     if let (Some(namespace), Some(kind)) = (namespace, header.and_then(FrameHeader::kind)) {
         let latency_ns = core.clock.monotonic_ns().saturating_sub(arrived_ns);
@@ -393,7 +409,7 @@ fn finish(core: &Core, connection: &Connection, header: Option<&FrameHeader>, ar
     }
     connection
         .in_flight
-        .set(connection.in_flight.get().saturating_sub(1));
+        .set(connection.in_flight.get().saturating_sub(row_count));
     connection.outbox.made_room();
     core.answered();
 }

@@ -26,7 +26,7 @@ pub(crate) use start::{CorePlan, CoreReport, PeerLinks, Recovered, start};
 pub(crate) use truncate::{Truncated, Truncation};
 
 use crate::configuration::LiveSettings;
-use crate::connection::{Connection, ConnectionKey};
+use crate::connection::{Batches, Connection, ConnectionKey};
 use crate::hop::Peer;
 use crate::limits::{SPARE_VECTOR_BYTES_MAX, SPARE_VECTORS_MAX};
 use crate::metrics::{CoreMetrics, CoreSnapshot, bump};
@@ -46,6 +46,8 @@ pub(crate) struct Core {
     pub(crate) peers: Vec<Option<Peer>>,
     pub(crate) connections: RefCell<HashMap<ConnectionKey, Rc<Connection>>>,
     next_connection: Cell<u64>,
+    /// Batches whose answers are being gathered.
+    pub(crate) batches: Batches,
     /// Connections of every core, for the acceptor's choice.
     loads: Arc<Vec<AtomicUsize>>,
     /// Connections that it takes; changed while the node runs.

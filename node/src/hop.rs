@@ -14,6 +14,7 @@ use crate::connection::ConnectionKey;
 use crate::core::{GatherBusy, Truncated, Truncation};
 use crate::limits::HOPS_PER_PAIR_MAX;
 use crate::metrics::CoreSnapshot;
+use crate::operation::BatchPart;
 
 /// A request on its way to its owner, or its answer on the way back.
 pub(crate) struct Hop {
@@ -31,6 +32,8 @@ pub(crate) struct Hop {
 pub(crate) enum ToCore {
     /// Work.
     Request(Box<Hop>),
+    /// The rows of a batch that the other core owns.
+    Part(Box<BatchPart>),
     /// Say what you have counted, for the gathering of this number.
     Count(u64),
     /// Truncate your shards, for the gathering of this number.
@@ -43,6 +46,8 @@ pub(crate) enum ToCore {
 pub(crate) enum FromCore {
     /// The envelope of a request, with its answer.
     Answer(Box<Hop>),
+    /// Those rows, with their answers.
+    Part(Box<BatchPart>),
     /// What it has counted.
     Count(Box<Count>),
     /// How its truncation went, for the gathering of this number.
@@ -83,7 +88,29 @@ impl Peer {
                 Ok(())
             }
             Err(ToCore::Request(hop)) => Err(hop),
-            Err(ToCore::Connection(_) | ToCore::Count(_) | ToCore::Truncate(..)) => Ok(()),
+            Err(
+                ToCore::Part(_) | ToCore::Connection(_) | ToCore::Count(_) | ToCore::Truncate(..),
+            ) => Ok(()),
+        }
+    }
+
+    /// Sends rows to their owner; gives them back if too much is out already.
+    pub(crate) fn send_part(&self, part: Box<BatchPart>) -> Result<(), Box<BatchPart>> {
+        if !self.has_room() {
+            return Err(part);
+        }
+        match self.requests.borrow_mut().try_send(ToCore::Part(part)) {
+            Ok(()) => {
+                self.out.set(self.out.get() + 1);
+                Ok(())
+            }
+            Err(ToCore::Part(part)) => Err(part),
+            Err(
+                ToCore::Request(_)
+                | ToCore::Connection(_)
+                | ToCore::Count(_)
+                | ToCore::Truncate(..),
+            ) => Ok(()),
         }
     }
 
@@ -94,7 +121,10 @@ impl Peer {
             .borrow_mut()
             .try_send(ToCore::Connection(socket))
         {
-            Ok(()) | Err(ToCore::Request(_) | ToCore::Count(_) | ToCore::Truncate(..)) => Ok(()),
+            Ok(())
+            | Err(ToCore::Request(_) | ToCore::Part(_) | ToCore::Count(_) | ToCore::Truncate(..)) => {
+                Ok(())
+            }
             Err(ToCore::Connection(socket)) => Err(socket),
         }
     }
@@ -136,6 +166,11 @@ impl Peer {
     /// Tells the core that asked what this one has counted.
     pub(crate) fn tell(&self, count: Count) {
         self.send_back(FromCore::Count(Box::new(count)));
+    }
+
+    /// Sends rows back, with their answers.
+    pub(crate) fn return_part(&self, part: Box<BatchPart>) {
+        self.send_back(FromCore::Part(part));
     }
 
     /// Sends an envelope back to the core that it came from.

@@ -30,6 +30,30 @@ pub(crate) const ORDERS_MAX: usize = 1024;
 /// Requests for the node's counters that one core answers at a time: each holds a snapshot of every core
 /// (some KiB, and 300 bytes for each of its shards), and takes the others some 50 us. Past it the answer is "busy".
 pub(crate) const GATHERINGS_MAX: usize = 8;
+/// Rows of a batch that run at once on one core: twice the reads in flight at which a drive reaches its rate,
+/// and writes of 2 KiB enough to fill a batch of the log.
+pub(crate) const BATCH_ROWS_RUNNING_MAX: usize = 128;
+/// Rows whose look-ups are asked for together before the first of them runs: what a core has outstanding.
+pub(crate) const BATCH_ROWS_AHEAD: usize = 32;
+/// What the answer of a row takes without anything that it has read, in bytes: header, table, and a refusal's
+/// text of 1 KiB. Every row of a batch has so much of the answer from the start.
+pub(crate) const BATCH_ROW_ANSWER_BYTES: usize = 1152;
+const _: () =
+    assert!(corelith_wire::limits::BATCH_ROWS_MAX * BATCH_ROW_ANSWER_BYTES < PAYLOAD_BYTES / 4);
+const _: () = assert!(corelith_wire::limits::PAYLOAD_LENGTH_BYTES_MAX == 8 << 20);
+/// The longest payload, in bytes.
+pub(crate) const PAYLOAD_BYTES: usize = 8 << 20;
+/// Rows that found no room for what they read, after which no other of the part is read. So few reads of large
+/// records are in vain; one alone says nothing about the others.
+pub(crate) const BATCH_REFUSALS_MAX: u32 = 8;
+/// Steps of long work (rows of a batch, records of a scan), and bytes copied in them, after which it looks at
+/// the clock: some us.
+pub(crate) const PACE_STEPS: u32 = 16;
+/// See [`PACE_STEPS`].
+pub(crate) const PACE_BYTES: usize = 64 << 10;
+/// How long one operation may keep its core before others have their turn, in ns: half of the 200 us that are
+/// allowed, since what was begun in time is finished.
+pub(crate) const TURN_NS_MAX: u64 = 100_000;
 /// Records of one page of a scan, and bytes of its payload unless the client asks for less.
 pub(crate) const SCAN_PAGE_RECORDS_MAX: usize = 512;
 /// See [`SCAN_PAGE_RECORDS_MAX`].

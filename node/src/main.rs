@@ -33,6 +33,7 @@ mod connection;
 mod frames;
 mod hop;
 mod outbox;
+mod pace;
 
 mod metrics;
 mod operation;

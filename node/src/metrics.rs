@@ -9,7 +9,7 @@ mod operations;
 mod page;
 mod snapshot;
 
-pub(crate) use counters::{CoreMetrics, bump};
+pub(crate) use counters::{CoreMetrics, add, bump};
 pub(crate) use operations::Outcomes;
 pub(crate) use page::{NodeFigures, Page, render};
 #[cfg(test)]

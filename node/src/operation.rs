@@ -5,6 +5,9 @@ mod delete;
 mod get;
 mod operate;
 mod put;
+mod room;
+mod row_order;
+mod rows;
 mod scan;
 mod terms;
 mod touch;
@@ -13,8 +16,8 @@ use corelith_index::{ExpirySeconds, PartitionId};
 use corelith_io::Clock;
 use corelith_store::{Current, Shard, Written};
 use corelith_wire::{
-    Answer, FrameEncoder, FrameHeader, LastUpdateMs, RecordMetadata, Refusal, Request, RequestId,
-    Status,
+    Answer, DecodeError, FrameEncoder, FrameHeader, LastUpdateMs, MessageKind, RecordMetadata,
+    Refusal, Request, RequestId, Status,
 };
 
 use crate::commit::CommitPolicy;
@@ -23,9 +26,12 @@ use crate::metrics::Outcomes;
 use crate::namespaces::{Namespaces, ServedNamespace};
 use crate::refusal::Rejection;
 
-use terms::{Deadline, Terms};
+pub(crate) use room::Room;
+pub(crate) use rows::{BatchPart, run_part};
+use terms::{Deadline, Lookup, Terms};
 
 /// What an operation works with.
+#[derive(Clone, Copy)]
 pub(crate) struct Context<'a> {
     /// What this core owns of each namespace.
     pub(crate) namespaces: &'a Namespaces,
@@ -168,24 +174,51 @@ pub(crate) async fn run(context: &Context<'_>, frame: &[u8]) -> Outcome {
     let Some(namespace) = namespace else {
         return Outcome::Refused(Refusal::new(Status::UnknownNamespace));
     };
-    let outcome = match Request::decode(&header, body_of(frame)) {
-        Ok(request) => run_request((context, namespace), header.deadline_ms(), request).await,
+    let admission = Admission {
+        now_ns: context.now_ns,
+        deadline: Deadline::new(context.clock, context.arrived_ns, header.deadline_ms()),
+        room: None,
+        lookup: Lookup::Alone,
+    };
+    let request = Request::decode(&header, body_of(frame));
+    run_decoded(namespace, admission, header.kind(), request).await
+}
+
+/// What a request is begun with, beside what it says.
+#[derive(Clone, Copy)]
+struct Admission<'a> {
+    /// The monotonic clock now, in ns.
+    now_ns: u64,
+    deadline: Deadline<'a>,
+    /// Where what it reads must fit; `None` for an answer of its own.
+    room: Option<&'a Room>,
+    lookup: Lookup,
+}
+
+/// Runs a request that has been read, or says why it cannot be, and counts how it ended.
+async fn run_decoded(
+    namespace: &ServedNamespace,
+    admission: Admission<'_>,
+    kind: Option<MessageKind>,
+    request: Result<Request<'_>, DecodeError>,
+) -> Outcome {
+    let outcome = match request {
+        Ok(request) => run_request(namespace, admission, request).await,
         Err(error) => Outcome::Refused(Refusal::new(error.status())),
     };
-    if let Some(kind) = header.kind() {
+    if let Some(kind) = kind {
         namespace.shards.outcomes.count(kind, outcome.status());
     }
     outcome
 }
 
 async fn run_request(
-    (context, namespace): (&Context<'_>, &ServedNamespace),
-    deadline_ms: Option<u32>,
+    namespace: &ServedNamespace,
+    admission: Admission<'_>,
     request: Request<'_>,
 ) -> Outcome {
     // Work whose time is up is dropped unexecuted: the client has stopped waiting for it.
-    let deadline = Deadline::new(context.clock, context.arrived_ns, deadline_ms);
-    if deadline.is_past(context.now_ns) {
+    if admission.deadline.is_past(admission.now_ns) {
         return Outcome::Refused(Refusal::new(Status::Timeout));
     }
     let Some(partition) = request.partition() else {
@@ -197,13 +230,15 @@ async fn run_request(
     let terms = match namespace.shards.commit.choose(request.commit()) {
         Ok(commit) => Terms {
             commit,
-            deadline,
+            deadline: admission.deadline,
             policy: namespace.policy.get(),
+            room: admission.room,
+            lookup: admission.lookup,
         },
         Err(refusal) => return Outcome::Refused(refusal),
     };
     match request {
-        Request::Get(get) => get::run(shard, &get).await,
+        Request::Get(get) => get::run(shard, &get, terms).await,
         Request::Put(put) => put::run(shard, &put, terms).await,
         Request::Delete(delete) => delete::run(shard, &delete, terms).await,
         Request::Touch(touch) => touch::run(shard, &touch, terms).await,
@@ -213,7 +248,8 @@ async fn run_request(
         | Request::Topology
         | Request::Ping
         | Request::Statistics(_)
-        | Request::Truncate(_) => Outcome::Refused(Refusal::new(Status::Unsupported)),
+        | Request::Truncate(_)
+        | Request::Batch(_) => Outcome::Refused(Refusal::new(Status::Unsupported)),
     }
 }
 

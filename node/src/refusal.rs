@@ -43,6 +43,8 @@ pub(crate) enum Rejection {
     Content,
     /// A step of an operate cannot be carried out.
     Step(StepError),
+    /// What it read has no room in its batch's answer.
+    BatchFull,
 }
 
 /// What a client is told of a failed read.
@@ -134,9 +136,15 @@ pub(crate) const fn busy() -> Refusal<'static> {
     Refusal::new(Status::Busy).retry_after(RETRY_AFTER_MS)
 }
 
+/// "There is no room for this row's answer: ask for it by itself."
+pub(crate) const fn batch_full() -> Refusal<'static> {
+    Refusal::new(Status::BatchFull)
+}
+
 fn of_rejection(rejection: Rejection) -> Refusal<'static> {
     match rejection {
         Rejection::Late => Refusal::new(Status::Timeout),
+        Rejection::BatchFull => batch_full(),
         Rejection::NotFound => Refusal::new(Status::NotFound),
         Rejection::Exists => Refusal::new(Status::Exists),
         Rejection::Generation { expected, found } => {

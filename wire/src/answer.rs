@@ -1,6 +1,7 @@
 //! An answer of any kind, as a view over the frame that brought it or as what a node wants sent. Only
 //! [`Answer::decode`] makes one from a peer's bytes, and only after everything in it has been checked.
 
+use crate::batch::{BatchRows, Direction};
 use crate::body::Body;
 use crate::encoder::{Root, Scratch};
 use crate::error::{DecodeError, EncodeError};
@@ -46,6 +47,8 @@ pub enum Answer<'a> {
     Truncated(TruncateAnswer),
     /// To an operate: what became of the record, and what the reading steps saw.
     Operated(OperateAnswer<'a>),
+    /// To a batch: the answer to each row, in the order of the rows.
+    Batch(BatchRows<'a>),
     /// To a request of any kind: not done, and why.
     Refused {
         /// The request's kind as a number, [`FrameHeader::kind_number`]; 127 if the refusal is about the
@@ -99,7 +102,8 @@ impl<'a> Answer<'a> {
             | Answer::Touched(_)
             | Answer::Page(_)
             | Answer::Truncated(_)
-            | Answer::Operated(_) => (Status::Ok, 0),
+            | Answer::Operated(_)
+            | Answer::Batch(_) => (Status::Ok, 0),
         }
     }
 
@@ -118,6 +122,7 @@ impl<'a> Answer<'a> {
             Answer::Page(_) => MessageKind::Scan.number(),
             Answer::Truncated(_) => MessageKind::Truncate.number(),
             Answer::Operated(_) => MessageKind::Operate.number(),
+            Answer::Batch(_) => MessageKind::Batch.number(),
             Answer::Refused { kind_number, .. } => *kind_number,
         }
     }
@@ -143,7 +148,7 @@ impl<'a> Answer<'a> {
             Answer::Written(metadata) | Answer::Touched(metadata) => {
                 Ok(Some(metadata.build(scratch)))
             }
-            Answer::Statistics(_) | Answer::Deleted => Ok(None),
+            Answer::Statistics(_) | Answer::Deleted | Answer::Batch(_) => Ok(None),
             Answer::Page(page) => page.build(scratch).map(Some),
             Answer::Truncated(answer) => Ok(Some(answer.build(scratch))),
             Answer::Operated(answer) => answer.build(scratch).map(Some),
@@ -157,6 +162,7 @@ impl<'a> Answer<'a> {
             Answer::Statistics(text) => text.as_bytes(),
             Answer::Page(page) => page.payload(),
             Answer::Operated(answer) => answer.bins,
+            Answer::Batch(rows) => rows.as_bytes(),
             Answer::Hello(_)
             | Answer::Topology(_)
             | Answer::Pong { .. }
@@ -196,6 +202,10 @@ impl<'a> Answer<'a> {
             MessageKind::Scan => ScanPage::decode(body).map(Answer::Page),
             MessageKind::Truncate => TruncateAnswer::decode(body).map(Answer::Truncated),
             MessageKind::Operate => OperateAnswer::decode(body).map(Answer::Operated),
+            MessageKind::Batch => {
+                body.without_table()?;
+                BatchRows::decode(body.payload, Direction::Answers).map(Answer::Batch)
+            }
         }
     }
 }

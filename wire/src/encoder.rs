@@ -59,6 +59,28 @@ impl FrameEncoder {
         self.append(out, header, root, request.payload())
     }
 
+    /// Appends one row of a batch to `rows`: the frame of a request whose id is the row's number, counted from
+    /// zero, and that names neither namespace nor deadline, since the batch does.
+    ///
+    /// # Errors
+    ///
+    /// [`EncodeError`] if a field breaks its rule; `rows` is unchanged.
+    pub fn batch_row(
+        &mut self,
+        rows: &mut Vec<u8>,
+        number: u64,
+        request: &Request<'_>,
+    ) -> Result<(), EncodeError> {
+        let envelope = RequestEnvelope {
+            request_id: RequestId::new(number),
+            namespace: None,
+            deadline_ms: 0,
+        };
+        let header = FrameHeader::request(request.kind(), &envelope, request.partition());
+        let root = request.build(&mut self.scratch())?;
+        self.append(rows, header, root, request.payload())
+    }
+
     /// Appends the frame of one answer to `out`.
     ///
     /// # Errors

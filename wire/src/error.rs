@@ -176,6 +176,18 @@ pub enum DecodeError {
         /// The number found.
         found: u64,
     },
+    /// The payload of a batch is not one row after another: from this row on it cannot be read.
+    #[error("the batch's row {row} is no frame with the row's number")]
+    BatchRow {
+        /// Which, counted from zero.
+        row: usize,
+    },
+    /// A batch without a row, or with too many.
+    #[error("a batch of {found} rows; 1 to {}", crate::limits::BATCH_ROWS_MAX)]
+    BatchRowCount {
+        /// How many there are, or at how many reading was given up.
+        found: usize,
+    },
     /// A text that is not UTF-8 where it must be.
     #[error("statistics are not UTF-8")]
     StatisticsText,
@@ -203,6 +215,8 @@ impl DecodeError {
             | DecodeError::Table(_)
             | DecodeError::PageLength { .. }
             | DecodeError::DigestPart
+            | DecodeError::BatchRow { .. }
+            | DecodeError::BatchRowCount { .. }
             | DecodeError::StatisticsText => Status::Malformed,
         }
     }

@@ -33,11 +33,13 @@ pub enum MessageKind {
     Truncate,
     /// Reads and changes bins of one record, as one.
     Operate,
+    /// Many requests about records at once.
+    Batch,
 }
 
 impl MessageKind {
     /// Every kind, in the order of their numbers.
-    pub const ALL: [MessageKind; 11] = [
+    pub const ALL: [MessageKind; 12] = [
         MessageKind::Hello,
         MessageKind::Topology,
         MessageKind::Ping,
@@ -49,6 +51,7 @@ impl MessageKind {
         MessageKind::Scan,
         MessageKind::Truncate,
         MessageKind::Operate,
+        MessageKind::Batch,
     ];
 
     /// The number as it travels in a request.
@@ -66,6 +69,7 @@ impl MessageKind {
             MessageKind::Scan => 20,
             MessageKind::Truncate => 21,
             MessageKind::Operate => 24,
+            MessageKind::Batch => 25,
         }
     }
 
@@ -84,6 +88,7 @@ impl MessageKind {
             20 => Some(MessageKind::Scan),
             21 => Some(MessageKind::Truncate),
             24 => Some(MessageKind::Operate),
+            25 => Some(MessageKind::Batch),
             _ => None,
         }
     }
@@ -97,13 +102,33 @@ impl MessageKind {
             | MessageKind::Delete
             | MessageKind::Touch
             | MessageKind::Truncate
-            | MessageKind::Operate => true,
+            | MessageKind::Operate
+            | MessageKind::Batch => true,
             MessageKind::Hello
             | MessageKind::Topology
             | MessageKind::Ping
             | MessageKind::Statistics
             | MessageKind::Get
             | MessageKind::Scan => false,
+        }
+    }
+
+    /// Whether such a request can be a row of a batch: it is about one record.
+    #[must_use]
+    pub const fn fits_batch(self) -> bool {
+        match self {
+            MessageKind::Get
+            | MessageKind::Put
+            | MessageKind::Delete
+            | MessageKind::Touch
+            | MessageKind::Operate => true,
+            MessageKind::Hello
+            | MessageKind::Topology
+            | MessageKind::Ping
+            | MessageKind::Statistics
+            | MessageKind::Scan
+            | MessageKind::Truncate
+            | MessageKind::Batch => false,
         }
     }
 
@@ -117,7 +142,8 @@ impl MessageKind {
             | MessageKind::Touch
             | MessageKind::Scan
             | MessageKind::Truncate
-            | MessageKind::Operate => true,
+            | MessageKind::Operate
+            | MessageKind::Batch => true,
             MessageKind::Hello
             | MessageKind::Topology
             | MessageKind::Ping

@@ -43,6 +43,7 @@
 #![deny(unsafe_code)]
 
 mod answer;
+mod batch;
 mod bins;
 mod body;
 mod commit;
@@ -91,6 +92,7 @@ mod version;
 mod generated;
 
 pub use answer::Answer;
+pub use batch::{BatchRequest, BatchRow, BatchRows};
 pub use bins::{BinNames, BinSelection};
 pub use commit::Commit;
 pub use damage::{Damage, DamagedRecord};

@@ -44,6 +44,10 @@ pub const SCAN_SETS_MAX: usize = 256;
 /// Longest resume token of a scan: room for a digest and 12 bytes of the node's own.
 pub const RESUME_TOKEN_BYTES_MAX: usize = 32;
 
+/// Rows of one batch. An answer then has 8 KiB for each, and a core that owns them all has a millisecond of
+/// work at the most, which it does in pieces.
+pub const BATCH_ROWS_MAX: usize = 1024;
+
 /// Steps of one operate: at some 100 ns each they stay within the 200 us that any operation may hold a core.
 pub const OPERATE_STEPS_MAX: usize = 1024;
 

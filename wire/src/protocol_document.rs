@@ -116,6 +116,7 @@ fn limits_are_those_of_the_code() {
             "RESUME_TOKEN_BYTES_MAX",
             number(limits::RESUME_TOKEN_BYTES_MAX),
         ),
+        ("BATCH_ROWS_MAX", number(limits::BATCH_ROWS_MAX)),
         ("OPERATE_STEPS_MAX", number(limits::OPERATE_STEPS_MAX)),
         ("PEER_NAME_BYTES_MAX", number(limits::PEER_NAME_BYTES_MAX)),
         (

@@ -1,8 +1,9 @@
 //! A request of any kind, as a view over the frame that brought it or as what a client wants sent. Only
 //! [`Request::decode`] makes one from a peer's bytes, and only after everything in it has been checked.
 
-use corelith_index::PartitionId;
+use corelith_index::{Digest, PartitionId};
 
+use crate::batch::BatchRequest;
 use crate::body::Body;
 use crate::commit::Commit;
 use crate::delete::DeleteRequest;
@@ -44,6 +45,8 @@ pub enum Request<'a> {
     Truncate(TruncateRequest<'a>),
     /// Read and change bins of one record, as one.
     Operate(OperateRequest<'a>),
+    /// Many requests about records at once.
+    Batch(BatchRequest<'a>),
 }
 
 impl<'a> Request<'a> {
@@ -64,6 +67,27 @@ impl<'a> Request<'a> {
         if kind.needs_namespace() && header.namespace().is_none() {
             return Err(DecodeError::NamespaceMissing { kind });
         }
+        Request::decode_kind(kind, header, body)
+    }
+
+    /// Reads the row of a batch behind `header`: as [`Request::decode`], but the row names no namespace, since
+    /// the batch does, and is about one record.
+    ///
+    /// # Errors
+    ///
+    /// A [`DecodeError`] refuses this row with its [`DecodeError::status`], and no other.
+    pub fn decode_row(header: &FrameHeader, body: &'a [u8]) -> Result<Request<'a>, DecodeError> {
+        let number = header.kind_number();
+        let kind = header.kind().filter(|kind| kind.fits_batch());
+        let kind = kind.ok_or(DecodeError::UnknownKind { number })?;
+        Request::decode_kind(kind, header, body)
+    }
+
+    fn decode_kind(
+        kind: MessageKind,
+        header: &FrameHeader,
+        body: &'a [u8],
+    ) -> Result<Request<'a>, DecodeError> {
         let body = Body::split(kind, header, body)?;
         match kind {
             MessageKind::Hello => HelloRequest::decode(&body).map(Request::Hello),
@@ -77,6 +101,7 @@ impl<'a> Request<'a> {
             MessageKind::Scan => ScanRequest::decode(header, &body).map(Request::Scan),
             MessageKind::Truncate => TruncateRequest::decode(&body).map(Request::Truncate),
             MessageKind::Operate => OperateRequest::decode(header, &body).map(Request::Operate),
+            MessageKind::Batch => BatchRequest::decode(&body).map(Request::Batch),
         }
     }
 
@@ -95,6 +120,45 @@ impl<'a> Request<'a> {
             Request::Scan(_) => MessageKind::Scan,
             Request::Truncate(_) => MessageKind::Truncate,
             Request::Operate(_) => MessageKind::Operate,
+            Request::Batch(_) => MessageKind::Batch,
+        }
+    }
+
+    /// The record that the request is about, if it is about one.
+    #[must_use]
+    pub const fn digest(&self) -> Option<&Digest> {
+        match self {
+            Request::Get(request) => Some(&request.digest),
+            Request::Put(request) => Some(&request.digest),
+            Request::Delete(request) => Some(&request.digest),
+            Request::Touch(request) => Some(&request.digest),
+            Request::Operate(request) => Some(&request.digest),
+            Request::Hello(_)
+            | Request::Topology
+            | Request::Ping
+            | Request::Statistics(_)
+            | Request::Scan(_)
+            | Request::Truncate(_)
+            | Request::Batch(_) => None,
+        }
+    }
+
+    /// The set that a record is written into, by a put or an operate.
+    #[must_use]
+    pub const fn set(&self) -> Option<&'a str> {
+        match self {
+            Request::Put(request) => Some(request.set),
+            Request::Operate(request) => Some(request.set),
+            Request::Hello(_)
+            | Request::Topology
+            | Request::Ping
+            | Request::Statistics(_)
+            | Request::Get(_)
+            | Request::Delete(_)
+            | Request::Touch(_)
+            | Request::Scan(_)
+            | Request::Truncate(_)
+            | Request::Batch(_) => None,
         }
     }
 
@@ -103,6 +167,7 @@ impl<'a> Request<'a> {
     pub fn is_write(&self) -> bool {
         match self {
             Request::Operate(request) => request.is_write(),
+            Request::Batch(request) => request.is_write(),
             Request::Hello(_)
             | Request::Topology
             | Request::Ping
@@ -130,7 +195,8 @@ impl<'a> Request<'a> {
             | Request::Topology
             | Request::Ping
             | Request::Statistics(_)
-            | Request::Truncate(_) => None,
+            | Request::Truncate(_)
+            | Request::Batch(_) => None,
         }
     }
 
@@ -147,6 +213,7 @@ impl<'a> Request<'a> {
             | Request::Ping
             | Request::Statistics(_)
             | Request::Get(_)
+            | Request::Batch(_)
             | Request::Scan(_)
             | Request::Truncate(_) => Commit::NamespaceDefault,
         }
@@ -155,7 +222,7 @@ impl<'a> Request<'a> {
     pub(crate) fn build(&self, scratch: &mut Scratch<'_>) -> Result<Option<Root>, EncodeError> {
         match self {
             Request::Hello(request) => request.build(scratch).map(Some),
-            Request::Topology | Request::Ping => Ok(None),
+            Request::Topology | Request::Ping | Request::Batch(_) => Ok(None),
             Request::Statistics(request) => request.build(scratch).map(Some),
             Request::Get(request) => request.build(scratch).map(Some),
             Request::Put(request) => request.build(scratch).map(Some),
@@ -171,6 +238,7 @@ impl<'a> Request<'a> {
         match self {
             Request::Put(request) => request.content,
             Request::Operate(request) => request.arguments,
+            Request::Batch(request) => request.rows.as_bytes(),
             Request::Hello(_)
             | Request::Topology
             | Request::Ping

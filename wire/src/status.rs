@@ -58,11 +58,13 @@ pub enum Status {
     HelloExpected,
     /// A step does not go together with the kind of value that its bin has. Nothing was changed.
     WrongKind,
+    /// The answer of a batch has no room for this row's. Nothing was changed; ask for the row again.
+    BatchFull,
 }
 
 impl Status {
     /// Every status, in the order of their numbers.
-    pub const ALL: [Status; 26] = [
+    pub const ALL: [Status; 27] = [
         Status::Ok,
         Status::NotFound,
         Status::Exists,
@@ -89,6 +91,7 @@ impl Status {
         Status::Incompatible,
         Status::HelloExpected,
         Status::WrongKind,
+        Status::BatchFull,
     ];
 
     /// The number as it travels.
@@ -121,6 +124,7 @@ impl Status {
             Status::Incompatible => 24,
             Status::HelloExpected => 25,
             Status::WrongKind => 26,
+            Status::BatchFull => 27,
         }
     }
 
@@ -184,6 +188,7 @@ impl std::fmt::Display for Status {
             Status::Incompatible => "protocol versions or features do not agree",
             Status::HelloExpected => "the first frame must be a hello",
             Status::WrongKind => "the step does not fit the kind of the bin's value",
+            Status::BatchFull => "the batch's answer has no room for this row: ask for it again",
         })
     }
 }
@@ -198,6 +203,6 @@ mod tests {
         for status in Status::ALL {
             assert_eq!(Status::from_number(status.number()), Some(status));
         }
-        assert_eq!(Status::from_number(27), None);
+        assert_eq!(Status::from_number(28), None);
     }
 }

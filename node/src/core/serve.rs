@@ -160,6 +160,7 @@ async fn take_requests(core: Rc<Core>, from: u16, mailbox: Mailbox<ToCore>) {
     while let Some(message) = mailbox.receive().await {
         match message {
             ToCore::Request(hop) => connection::run_for(&core, from, hop),
+            ToCore::Part(part) => connection::run_part_for(&core, from, part),
             ToCore::Count(number) => core.count_for(from, number),
             ToCore::Truncate(number, truncation) => core.truncate_for(from, number, truncation),
             ToCore::Connection(socket) => connection::spawn(&core, socket),
@@ -175,6 +176,7 @@ async fn take_answers(core: Rc<Core>, from: u16, mailbox: Mailbox<FromCore>) {
         }
         match message {
             FromCore::Answer(hop) => connection::deliver(&core, *hop),
+            FromCore::Part(part) => connection::take_back(&core, *part),
             FromCore::Count(count) => core.gathered(count.number, count.snapshot),
             FromCore::Truncated(number, outcome) => core.truncated(number, *outcome),
         }

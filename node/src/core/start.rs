@@ -20,6 +20,7 @@ use glommio::{LocalExecutorBuilder, Placement};
 use super::gather::Questions;
 use super::{Core, Order, serve};
 use crate::boot::{BootError, Event};
+use crate::connection::Batches;
 use crate::health::StateCell;
 use crate::hop::{FromCore, Peer, ToCore};
 use crate::idle::GlommioIdle;
@@ -166,15 +167,7 @@ impl Drop for LastWord {
 }
 
 async fn run(plan: CorePlan) -> Result<(), BootError> {
-    let pool = BufferPool::new(BufferPoolConfig {
-        arena_bytes: ARENA_BYTES,
-        limit_bytes: DMA_BYTES_MAX,
-    })?;
-    let config = RingConfig {
-        waker: Some(plan.waker.clone()),
-        ..RingConfig::default()
-    };
-    let ring = Ring::new(config, &pool)?;
+    let ring = make_ring(&plan)?;
     let listener = listen(&ring, plan.listen).await?;
     let shared = match plan.shared_listen {
         Some(address) => Some(listen(&ring, address).await?),
@@ -212,6 +205,7 @@ async fn run(plan: CorePlan) -> Result<(), BootError> {
         peers,
         connections: RefCell::new(HashMap::new()),
         next_connection: Cell::new(1),
+        batches: Batches::default(),
         loads: plan.loads,
         connections_max: Cell::new(plan.connections_max),
         stopping: Cell::new(false),
@@ -235,6 +229,19 @@ async fn run(plan: CorePlan) -> Result<(), BootError> {
     ring.stop();
     driver.await?;
     Ok(())
+}
+
+/// The core's ring, with its buffers.
+fn make_ring(plan: &CorePlan) -> Result<Ring, BootError> {
+    let pool = BufferPool::new(BufferPoolConfig {
+        arena_bytes: ARENA_BYTES,
+        limit_bytes: DMA_BYTES_MAX,
+    })?;
+    let config = RingConfig {
+        waker: Some(plan.waker.clone()),
+        ..RingConfig::default()
+    };
+    Ok(Ring::new(config, &pool)?)
 }
 
 /// Listens, for a little while again and again: the ring of a killed node gives its sockets back only

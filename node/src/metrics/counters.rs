@@ -15,6 +15,7 @@ pub(crate) struct CoreMetrics {
     pub(crate) connections_refused: Cell<u64>,
     pub(crate) accept_failures: Cell<u64>,
     pub(crate) requests: Cell<u64>,
+    pub(crate) batch_rows: Cell<u64>,
     pub(crate) requests_from_other_cores: Cell<u64>,
     pub(crate) requests_to_other_cores: Cell<u64>,
     pub(crate) received_bytes: Cell<u64>,
@@ -31,6 +32,7 @@ impl CoreMetrics {
             connections_refused: Cell::new(0),
             accept_failures: Cell::new(0),
             requests: Cell::new(0),
+            batch_rows: Cell::new(0),
             requests_from_other_cores: Cell::new(0),
             requests_to_other_cores: Cell::new(0),
             received_bytes: Cell::new(0),
@@ -55,5 +57,10 @@ impl CoreMetrics {
 
 /// Adds one.
 pub(crate) fn bump(cell: &Cell<u64>) {
-    cell.set(cell.get() + 1);
+    add(cell, 1);
+}
+
+/// Adds so many.
+pub(crate) fn add(cell: &Cell<u64>, count: u64) {
+    cell.set(cell.get() + count);
 }

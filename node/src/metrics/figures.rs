@@ -99,6 +99,12 @@ const OPERATIONS: &[Family] = &[
         Source::Core(|core| core.requests),
     ),
     family(
+        "corelith_batch_rows_total",
+        "Rows of the batches that were taken on, on the core where they arrived.",
+        Counter,
+        Source::Core(|core| core.batch_rows),
+    ),
+    family(
         "corelith_requests_refused_total",
         "Requests refused before they became operations, by status.",
         Counter,

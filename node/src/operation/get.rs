@@ -6,8 +6,9 @@ use corelith_wire::{
     Answer, BinSelection, GetRequest, RecordAnswer, RecordMetadata, Refusal, Status,
 };
 
-use super::{Outcome, Reply, last_update};
-use crate::refusal;
+use super::terms::{Lookup, Terms};
+use super::{Outcome, Reply, Room, last_update};
+use crate::refusal::{self, batch_full};
 
 /// A record that was found, with what of it is to be answered.
 pub(crate) enum Found {
@@ -31,16 +32,32 @@ impl Found {
     }
 }
 
-pub(super) async fn run(shard: &Shard, get: &GetRequest<'_>) -> Outcome {
+pub(super) async fn run(shard: &Shard, get: &GetRequest<'_>, terms: Terms<'_>) -> Outcome {
     if let BinSelection::MetadataOnly = get.selection {
         return metadata_only(shard, get).await;
     }
-    let record = match shard.get(&get.digest).await {
+    if terms.room.is_some_and(Room::is_used_up) {
+        return Outcome::Refused(batch_full());
+    }
+    let found = match terms.lookup {
+        Lookup::Alone => shard.get(&get.digest).await,
+        Lookup::Fetched => shard.get_fetched(&get.digest).await,
+    };
+    let record = match found {
         Ok(Some(record)) => record,
         Ok(None) => return Outcome::Refused(Refusal::new(Status::NotFound)),
         Err(error) => return Outcome::Refused(refusal::of_read(&error)),
     };
-    match select(&record, &get.selection) {
+    let part = select(&record, &get.selection);
+    let length_bytes = match &part {
+        Ok(Some(content)) => content.len(),
+        Ok(None) => record.content().len(),
+        Err(_) => 0,
+    };
+    if !terms.claim(length_bytes) {
+        return Outcome::Refused(batch_full());
+    }
+    match part {
         Ok(None) => Outcome::Record(Box::new(Found::Whole(record))),
         Ok(Some(content)) => {
             let metadata = metadata_of(&record);

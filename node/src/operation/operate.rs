@@ -57,7 +57,7 @@ pub(super) async fn run(shard: &Shard, request: &OperateRequest<'_>, terms: Term
     if steps.is_write() {
         write(shard, request, (steps, terms)).await
     } else {
-        read(shard, request, steps).await
+        read(shard, request, (steps, terms)).await
     }
 }
 
@@ -81,6 +81,7 @@ async fn write(
     let now_ms = shard.now_ms();
     let mut reads = Reads::default();
     let mut is_gone = false;
+    let mut claimed = None;
     let written = shard
         .write_as(
             terms.commit,
@@ -88,6 +89,7 @@ async fn write(
             &[],
             |current, made| {
                 terms.deadline.check()?;
+                give_back(terms, &mut claimed);
                 let change = decide(
                     request,
                     steps,
@@ -95,11 +97,19 @@ async fn write(
                     current,
                     (made, &mut reads),
                 )?;
+                // A write whose answer has no room is not carried out: it could not say what it read.
+                if !terms.claim(length_of(&reads)) {
+                    return Err(Rejection::BatchFull);
+                }
+                claimed = Some(length_of(&reads));
                 is_gone = change == Change::Delete;
                 Ok(change)
             },
         )
         .await;
+    if written.is_err() {
+        give_back(terms, &mut claimed);
+    }
     match written {
         Ok(written) => Outcome::Operated(Box::new(Operated {
             metadata: (!is_gone).then(|| metadata_of(&written, now_ms)),
@@ -147,7 +157,11 @@ fn decide(
     }
 }
 
-async fn read(shard: &Shard, request: &OperateRequest<'_>, steps: Steps<'_>) -> Outcome {
+async fn read(
+    shard: &Shard,
+    request: &OperateRequest<'_>,
+    (steps, terms): (Steps<'_>, Terms<'_>),
+) -> Outcome {
     let needs_record = steps.need_content();
     let found = if needs_record {
         shard
@@ -183,11 +197,24 @@ async fn read(shard: &Shard, request: &OperateRequest<'_>, steps: Steps<'_>) -> 
     };
     let mut reads = Reads::default();
     match operate(&old, None, steps, &mut Vec::new(), &mut reads) {
+        Ok(_) if !terms.claim(length_of(&reads)) => Outcome::Refused(refusal::batch_full()),
         Ok(_) => Outcome::Operated(Box::new(Operated {
             metadata: Some(metadata),
             reads,
         })),
         Err(error) => failed(steps, &error),
+    }
+}
+
+/// What the answer takes for what was read, in bytes.
+fn length_of(reads: &Reads) -> usize {
+    reads.bins.len() + size_of_val(reads.bin_counts.as_slice())
+}
+
+/// A decision that is taken again claims again.
+fn give_back(terms: Terms<'_>, claimed: &mut Option<usize>) {
+    if let (Some(room), Some(length_bytes)) = (terms.room, claimed.take()) {
+        room.give_back(length_bytes);
     }
 }
 

@@ -1,21 +1,42 @@
-//! The terms of a write: until when it may be carried out, when it is answered, and what its namespace
-//! asks of it.
+//! The terms of an operation: until when it may be carried out, when a write is answered, what its namespace
+//! asks of it, and what a batch leaves it.
 
 use corelith_io::Clock;
 use corelith_store::Commit;
 
+use super::Room;
 use crate::namespaces::Policy;
 use crate::refusal::Rejection;
 
-/// What a write's request says beside what it writes.
+/// What holds for an operation beside what it does.
 #[derive(Clone, Copy)]
 pub(crate) struct Terms<'a> {
-    /// When it is answered.
+    /// When a write is answered.
     pub(crate) commit: Commit,
     /// Until when its client waits.
     pub(crate) deadline: Deadline<'a>,
     /// What it must keep to.
     pub(crate) policy: Policy,
+    /// Where what it reads must fit, if its answer is one of several.
+    pub(crate) room: Option<&'a Room>,
+    /// How a get comes to the index.
+    pub(crate) lookup: Lookup,
+}
+
+/// Whether the lines of the index that a get will read have been asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Lookup {
+    /// It joins whichever others come up in the same round.
+    Alone,
+    /// They have, together with those of other rows.
+    Fetched,
+}
+
+impl Terms<'_> {
+    /// Takes room in the answer for what was read; false if there is none.
+    pub(crate) fn claim(&self, length_bytes: usize) -> bool {
+        self.room.is_none_or(|room| room.claim(length_bytes))
+    }
 }
 
 /// A moment after which a request is not to be carried out: its client has stopped waiting.

@@ -43,15 +43,19 @@ impl ShardCore {
         self.fetch_announced();
     }
 
+    /// Has the lines fetched that look-ups of these keys are about to read, if the index is so large that they
+    /// would miss the caches.
+    pub(crate) fn fetch(&self, digests: &[Digest]) {
+        let state = self.state.borrow();
+        if digests.len() > 1 && state.index.memory_bytes() > self.index_bytes_cached {
+            state.index.prefetch_by(digests, prefetch_line);
+        }
+    }
+
     fn fetch_announced(&self) {
         let mut digests = self.announced.digests.borrow_mut();
         // One alone would only do its look-up twice.
-        if digests.len() > 1 {
-            self.state
-                .borrow()
-                .index
-                .prefetch_by(&digests, prefetch_line);
-        }
+        self.fetch(&digests);
         digests.clear();
     }
 }

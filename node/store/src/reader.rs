@@ -87,13 +87,18 @@ impl State {
 impl ShardCore {
     /// Gets the newest durable version of a record; `None` if there is none or it has expired.
     pub(crate) async fn read(&self, digest: &Digest) -> Result<Option<Record>, ReadError> {
+        self.announce(digest).await;
+        self.read_fetched(digest).await
+    }
+
+    /// [`ShardCore::read`] of a key whose look-up needs not be announced.
+    pub(crate) async fn read_fetched(&self, digest: &Digest) -> Result<Option<Record>, ReadError> {
         if self.stale.get() {
             return Err(ReadError::MayBeStale);
         }
         if let Some(pending) = self.ahead_of_index(digest).await {
             return self.read_pending(&pending);
         }
-        self.announce(digest).await;
         match self.find(digest, Depth::Record, View::Reader).await? {
             Found::Record { entry, record, .. } if !self.clock.is_past(entry.expiry) => {
                 Ok(Some(record))

@@ -130,6 +130,26 @@ impl Shard {
         self.core.read(digest).await
     }
 
+    /// True if [`Shard::fetch`] would do something: the index is larger than the CPU's caches.
+    #[must_use]
+    pub fn is_worth_fetching(&self) -> bool {
+        self.core.state.borrow().index.memory_bytes() > self.core.index_bytes_cached
+    }
+
+    /// Has the lines of the index fetched that gets of these keys are about to read, so that their misses
+    /// overlap. It changes nothing and waits for nothing.
+    pub fn fetch(&self, digests: &[Digest]) {
+        self.core.fetch(digests);
+    }
+
+    /// [`Shard::get`] of a key that [`Shard::fetch`] was just told of: it waits for no others to look up with.
+    ///
+    /// # Errors
+    /// See [`ReadError`]; they concern this record only.
+    pub async fn get_fetched(&self, digest: &Digest) -> Result<Option<Record>, ReadError> {
+        self.core.read_fetched(digest).await
+    }
+
     /// Generation, expiry and set of a record, without a device read where the index can be trusted.
     ///
     /// # Errors

@@ -184,7 +184,7 @@ pub(crate) fn put(key: u64, content: &[u8]) -> Request<'_> {
 }
 
 /// A get of everything.
-pub(crate) fn get(key: u64) -> Request<'static> {
+pub(crate) fn get<'a>(key: u64) -> Request<'a> {
     Request::Get(GetRequest {
         digest: digest(key),
         selection: BinSelection::All,

@@ -27,6 +27,7 @@ use corelith_wire::{
 };
 use tokio::runtime::{Builder, Runtime};
 
+use crate::batch::{BatchBuilder, Batched};
 use crate::client::NodeDescription;
 use crate::error::{ConnectError, Error};
 use crate::key::AsKey;
@@ -200,6 +201,12 @@ impl Namespace {
         run(&self.runtime, self.namespace.operate(request))
     }
 
+    /// As [`crate::Namespace::batch`].
+    #[must_use]
+    pub fn batch(&self, batch: &BatchBuilder) -> Vec<Result<Batched, Error>> {
+        run(&self.runtime, self.namespace.batch(batch))
+    }
+
     /// As [`crate::Namespace::truncate`].
     ///
     /// # Errors
@@ -233,6 +240,12 @@ impl Set {
     /// As there.
     pub fn get(&self, key: impl AsKey) -> Result<Option<Record>, Error> {
         run(&self.runtime, self.set.get(key))
+    }
+
+    /// As [`crate::Set::get_many`].
+    #[must_use]
+    pub fn get_many<K: AsKey>(&self, keys: &[K]) -> Vec<Result<Option<Record>, Error>> {
+        run(&self.runtime, self.set.get_many(keys))
     }
 
     /// As [`crate::Set::get_bins`].

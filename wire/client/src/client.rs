@@ -1,11 +1,14 @@
 //! The client: the node's map, the ways to its ports, and the rules by which an operation is tried again.
 //! Cheap to clone; all clones share the same connections, which end with the last of them.
 
+mod batch;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use corelith_index::PartitionId;
 use corelith_wire::{
     Answer, FrameHeader, HelloAnswer, MessageKind, Request, StatisticsRequest, Status,
     TopologyAnswer,
@@ -249,7 +252,8 @@ impl Client {
         deadline: Instant,
         finish: &impl Finish<Result<T, Refused>>,
     ) -> Result<T, Failed> {
-        let connection = self.connection(namespace, request, deadline).await?;
+        let partition = request.partition();
+        let connection = self.connection(namespace, partition, deadline).await?;
         match connection.call(namespace, request, deadline, finish).await {
             Ok(Ok(result)) => Ok(result),
             Ok(Err(refused)) => Err(Failed::Refused(refused)),
@@ -261,10 +265,10 @@ impl Client {
     async fn connection(
         &self,
         namespace: Option<&str>,
-        request: &Request<'_>,
+        partition: Option<PartitionId>,
         deadline: Instant,
     ) -> Result<Arc<Connection>, Failed> {
-        let owner = match (namespace, request.partition()) {
+        let owner = match (namespace, partition) {
             (Some(namespace), Some(partition)) => {
                 let routes = self.routes();
                 routes.owner(namespace, partition).cloned()
@@ -369,7 +373,7 @@ pub(crate) fn decode<T>(
 }
 
 /// Why one try failed.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Failed {
     Connect(ConnectError),
     Call(CallError),

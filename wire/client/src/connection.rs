@@ -32,6 +32,8 @@ pub(crate) struct Connection {
     address: SocketAddr,
     hello: HelloAnswer,
     access: Access,
+    /// Most requests in flight.
+    in_flight_max: u32,
     state: Lock<State>,
     /// One permit for each request that the node still lets us have in flight.
     pub(crate) room: Semaphore,
@@ -59,7 +61,7 @@ pub(crate) struct State {
 }
 
 /// How a call ended without a result.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum CallError {
     /// It was not sent: the connection is gone.
     Unsent(ConnectError),
@@ -120,6 +122,7 @@ impl Connection {
             address,
             access: greeted.access,
             hello: greeted.hello,
+            in_flight_max,
             state: Lock::new(State {
                 slots: Slots::default(),
                 encoder: FrameEncoder::new(),
@@ -157,6 +160,11 @@ impl Connection {
 
     pub(crate) fn hello(&self) -> &HelloAnswer {
         &self.hello
+    }
+
+    /// Most requests that it has in flight, the rows of batches each counted as one.
+    pub(crate) fn in_flight_max(&self) -> u32 {
+        self.in_flight_max
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -204,12 +212,15 @@ impl Connection {
             Some(name) => Some(self.namespace(name).ok_or(CallError::UnknownNamespace)?),
             None => None,
         };
-        self.wait_for_place(deadline).await?;
-        let begun = self.begin(namespace, request, deadline).await;
-        let key = begun.inspect_err(|_| self.room.add_permits(1))?;
+        // Past the bound the node says so.
+        let weight = weight_of(request).min(self.in_flight_max);
+        self.wait_for_places(weight, deadline).await?;
+        let begun = self.begin(namespace, (request, weight), deadline).await;
+        let key = begun.inspect_err(|_| self.room.add_permits(weight as usize))?;
         let waiting = InFlight {
             connection: self,
             key,
+            weight,
         };
         let outcome =
             std::future::poll_fn(|context| self.state.with(|state| state.slots.poll(key, context)));
@@ -229,13 +240,13 @@ impl Connection {
             .map(|namespace| namespace.id)
     }
 
-    /// Takes one permit of `room`, which the end of the request gives back.
-    async fn wait_for_place(&self, deadline: Instant) -> Result<(), CallError> {
-        match self.room.try_acquire() {
+    /// Takes permits of `room`, which the end of the request gives back.
+    async fn wait_for_places(&self, weight: u32, deadline: Instant) -> Result<(), CallError> {
+        match self.room.try_acquire_many(weight) {
             Ok(permit) => permit.forget(),
             Err(TryAcquireError::Closed) => return Err(CallError::Unsent(self.reason())),
             Err(TryAcquireError::NoPermits) => {
-                match tokio::time::timeout_at(deadline, self.room.acquire()).await {
+                match tokio::time::timeout_at(deadline, self.room.acquire_many(weight)).await {
                     Ok(Ok(permit)) => permit.forget(),
                     Ok(Err(_)) => return Err(CallError::Unsent(self.reason())),
                     Err(_) => return Err(CallError::NoRoom),
@@ -249,7 +260,7 @@ impl Connection {
     async fn begin(
         &self,
         namespace: Option<NamespaceId>,
-        request: &Request<'_>,
+        (request, weight): (&Request<'_>, u32),
         deadline: Instant,
     ) -> Result<SlotKey, CallError> {
         loop {
@@ -261,7 +272,7 @@ impl Connection {
             }
             let begun = self
                 .state
-                .with(|state| state.begin(namespace, request, remaining))?;
+                .with(|state| state.begin(namespace, (request, weight), remaining))?;
             if let Some(begun) = begun {
                 if begun.wakes_writer {
                     self.has_outgoing.notify_one();
@@ -304,7 +315,7 @@ impl State {
     fn begin(
         &mut self,
         namespace: Option<NamespaceId>,
-        request: &Request<'_>,
+        (request, weight): (&Request<'_>, u32),
         remaining: Duration,
     ) -> Result<Option<Begun>, CallError> {
         if let Some(reason) = &self.closed {
@@ -314,7 +325,7 @@ impl State {
             return Ok(None);
         }
         let frame_start = self.taken_bytes + self.outgoing.len() as u64;
-        let key = self.slots.insert(frame_start, ticks(remaining));
+        let key = self.slots.insert(frame_start, ticks(remaining), weight);
         let envelope = RequestEnvelope {
             request_id: key.request_id(),
             namespace,
@@ -336,6 +347,7 @@ impl State {
 struct InFlight<'c> {
     connection: &'c Connection,
     key: SlotKey,
+    weight: u32,
 }
 
 impl InFlight<'_> {
@@ -361,8 +373,16 @@ impl Drop for InFlight<'_> {
             .connection
             .with_state(|state| state.slots.let_go(self.key, patience))
         {
-            self.connection.room.add_permits(1);
+            self.connection.room.add_permits(self.weight as usize);
         }
+    }
+}
+
+/// As how many requests the node counts it.
+fn weight_of(request: &Request<'_>) -> u32 {
+    match request {
+        Request::Batch(batch) => u32::try_from(batch.rows.iter().count()).unwrap_or(u32::MAX),
+        _ => 1,
     }
 }
 

@@ -168,6 +168,12 @@ pub enum Unreadable {
         /// As many as it has.
         found: u16,
     },
+    /// The answer of a batch has none for a row.
+    #[error("no answer to row {row} of the batch")]
+    RowMissing {
+        /// The row's number.
+        row: usize,
+    },
     /// It answers another kind of request than was made under its id.
     #[error("an answer of kind {found} to a request of kind {expected}")]
     Kind {

@@ -36,6 +36,7 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod batch;
 pub mod blocking;
 mod client;
 mod clock;
@@ -58,6 +59,7 @@ mod set;
 mod slots;
 mod writer;
 
+pub use batch::{BatchBuilder, Batched};
 pub use client::{Client, NodeDescription};
 pub use error::{ConnectError, Doubt, Error, Refused, Unreadable};
 pub use key::{AsKey, digest_of};

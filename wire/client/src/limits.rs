@@ -31,6 +31,21 @@ pub const SCAN_PAGE_RECORD_COUNT: u32 = 1000;
 /// Payload that one page of a scan asks for at most, by default, in bytes.
 pub const SCAN_PAGE_LENGTH_BYTES: u32 = 512 * 1024;
 
+/// Rows of a batch that go in one request: a quarter of what a node has in flight for one connection, so that it
+/// has the next ones while it answers the first.
+pub const BATCH_ROW_COUNT: usize = 256;
+
+/// What the rows of one request carry at most together, in bytes, but for a single larger one: little enough
+/// that no other request waits long behind it.
+pub const BATCH_LENGTH_BYTES: usize = 1024 * 1024;
+
+/// Bytes of a row beside its content: header, table and padding, with a set's name of ordinary length.
+pub const BATCH_ROW_LENGTH_BYTES: usize = 160;
+
+/// Requests of one batch on their way at once, and rows of one request that are asked for by themselves.
+pub const BATCH_REQUESTS_AT_ONCE: usize = 16;
+
+const _: () = assert!(BATCH_ROW_COUNT <= corelith_wire::limits::BATCH_ROWS_MAX);
 const _: () = assert!(READ_LENGTH_BYTES < BUFFER_KEPT_LENGTH_BYTES_MAX);
 const _: () =
     assert!(corelith_wire::limits::FRAME_LENGTH_BYTES_MAX as usize <= OUTGOING_LENGTH_BYTES_MAX);

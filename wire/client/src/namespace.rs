@@ -8,6 +8,7 @@ use corelith_wire::{
     Request, Status, TouchRequest, TruncateRequest, TruncateTarget,
 };
 
+use crate::batch::{BatchBuilder, Batched};
 use crate::client::{Client, decode};
 use crate::error::{Doubt, Error, Refused, Unreadable};
 use crate::operated::{Operated, finish_operate};
@@ -157,6 +158,18 @@ impl Namespace {
             Err(error) if error.status() == Some(Status::NotFound) => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// Carries out many requests about records, and returns the result of each, in their order. A request that
+    /// fails, fails no other.
+    ///
+    /// The rows go to the cores that own their records, several requests at a time, and each is tried again as
+    /// a request of its own would be. The timeout of the options holds for each of those requests, so a batch
+    /// of very many rows may take longer. Rows about one key are carried out in their order as far as they
+    /// travel together, which a core's rows do up to [`BATCH_ROW_COUNT`](crate::limits::BATCH_ROW_COUNT)
+    /// unless one of them has to be tried again.
+    pub async fn batch(&self, batch: &BatchBuilder) -> Vec<Result<Batched, Error>> {
+        self.client.batch(&self.name, batch).await
     }
 
     /// Deletes every record of the namespace that was written before, with a set or without; of one set, see

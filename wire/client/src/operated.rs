@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use corelith_record::{Bin, BinList, BinsIter, ValueRef};
-use corelith_wire::{Answer, FrameHeader, RecordMetadata};
+use corelith_wire::{Answer, FrameHeader, OperateAnswer, RecordMetadata};
 
 use crate::client::decode;
 use crate::error::{Refused, Unreadable};
@@ -19,6 +19,17 @@ pub struct Operated {
 }
 
 impl Operated {
+    /// What one row of a batch answers.
+    pub(crate) fn of_row(answer: &OperateAnswer<'_>) -> Result<Self, Unreadable> {
+        let parts = OperatedParts(Operated {
+            metadata: answer.metadata,
+            bin_counts: answer.bin_counts.iter().collect(),
+            bytes: answer.bins.to_vec(),
+            list: 0..answer.bins.len(),
+        });
+        parts.into_operated()
+    }
+
     /// The record's metadata after the steps; `None` if it is no more.
     #[must_use]
     pub fn metadata(&self) -> Option<RecordMetadata> {

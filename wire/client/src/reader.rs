@@ -69,7 +69,7 @@ struct Handed {
     read_bytes: usize,
     /// Bytes that the last, incomplete frame still lacks.
     missing_bytes: usize,
-    /// Answers that nobody waited for any more: their places are free.
+    /// Places of answers that nobody waited for any more.
     freed_count: usize,
 }
 
@@ -89,7 +89,7 @@ fn hand_out(state: &mut State, received: &[u8], wakers: &mut Vec<Waker>) -> Resu
         let body = &frame[HEADER_LENGTH_BYTES as usize..];
         match state.slots.answer(&header, body) {
             Arrival::Awaited(waker) => wakers.extend(waker),
-            Arrival::Freed => handed.freed_count += 1,
+            Arrival::Freed(weight) => handed.freed_count += weight as usize,
             Arrival::Late => {}
             Arrival::Unasked => return Err(unasked(&header, body)),
         }

@@ -56,10 +56,15 @@ impl Routes {
 
     /// The link to the owner of a partition; `None` where the shared port must do.
     pub(crate) fn owner(&self, namespace: &str, partition: PartitionId) -> Option<&Arc<Link>> {
+        let core = usize::from(self.core(namespace, partition)?);
+        self.cores.get(core)?.as_ref()
+    }
+
+    /// The core that owns a partition, if the map says so.
+    pub(crate) fn core(&self, namespace: &str, partition: PartitionId) -> Option<u16> {
         let namespace = self.namespace(namespace)?;
         let shard = usize::from(partition.get().checked_rem(namespace.shard_count)?);
-        let core = usize::from(*namespace.shard_cores.get(shard)?);
-        self.cores.get(core)?.as_ref()
+        namespace.shard_cores.get(shard).copied()
     }
 
     /// Ends every connection to a core.

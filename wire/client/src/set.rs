@@ -10,6 +10,7 @@ use corelith_wire::{
     RecordMetadata, TouchRequest, TruncateTarget, Ttl,
 };
 
+use crate::batch::{BatchBuilder, Batched};
 use crate::error::Error;
 use crate::key::{AsKey, digest_of};
 use crate::namespace::Namespace;
@@ -111,6 +112,20 @@ impl Set {
     /// Any [`Error`] but doubt.
     pub async fn exists(&self, key: impl AsKey) -> Result<bool, Error> {
         Ok(self.get_metadata(key).await?.is_some())
+    }
+
+    /// Reads many records with all their bins; the results stand in the order of the keys, `None` for a record
+    /// that is not there. Other requests about many records are put together with a [`BatchBuilder`].
+    pub async fn get_many<K: AsKey>(&self, keys: &[K]) -> Vec<Result<Option<Record>, Error>> {
+        let mut batch = BatchBuilder::new(&self.name);
+        for key in keys {
+            batch = batch.get(key);
+        }
+        let results = self.namespace.batch(&batch).await;
+        let records = results.into_iter();
+        records
+            .map(|result| result.map(Batched::into_record))
+            .collect()
     }
 
     /// Writes bins into one record, which is created if it is not there; nil removes a bin.

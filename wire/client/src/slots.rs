@@ -37,6 +37,8 @@ struct Slot {
     deadline_tick: u64,
     /// Where the request begins in the stream of everything sent.
     frame_start: u64,
+    /// As how many requests the node counts it.
+    weight: u32,
 }
 
 #[derive(Debug)]
@@ -65,8 +67,8 @@ pub(crate) enum Failure {
 pub(crate) enum Arrival {
     /// Its caller waits; wake it.
     Awaited(Option<Waker>),
-    /// Its caller is gone; the slot is free again, and so is its place among the requests in flight.
-    Freed,
+    /// Its caller is gone; the slot is free again, and so are its places among the requests in flight.
+    Freed(u32),
     /// Its caller's time was up, but it has not looked yet; it will free the slot.
     Late,
     /// No request of this id is in flight.
@@ -98,8 +100,8 @@ impl SlotKey {
 }
 
 impl Slots {
-    /// Takes a slot for a request that begins at `frame_start` and may take `ticks`.
-    pub(crate) fn insert(&mut self, frame_start: u64, ticks: u64) -> SlotKey {
+    /// Takes a slot for a request that begins at `frame_start`, may take `ticks` and counts as `weight`.
+    pub(crate) fn insert(&mut self, frame_start: u64, ticks: u64, weight: u32) -> SlotKey {
         // The present tick may be almost over: one more, so that no request ends early.
         let deadline_tick = self.tick.saturating_add(ticks).saturating_add(1);
         let index = match self.free.pop() {
@@ -112,6 +114,7 @@ impl Slots {
                     body: Vec::new(),
                     deadline_tick: 0,
                     frame_start: 0,
+                    weight: 0,
                 });
                 (self.slots.len() - 1) as u32
             }
@@ -121,6 +124,7 @@ impl Slots {
         slot.state = State::Waiting;
         slot.deadline_tick = deadline_tick;
         slot.frame_start = frame_start;
+        slot.weight = weight;
         SlotKey {
             index,
             generation: slot.generation,
@@ -146,8 +150,9 @@ impl Slots {
                 Arrival::Awaited(slot.waker.take())
             }
             State::Abandoned => {
+                let weight = slot.weight;
                 self.release(key);
-                Arrival::Freed
+                Arrival::Freed(weight)
             }
             // Timed out but not yet fetched by its caller: the answer is too late all the same.
             State::Failed(_) => {
@@ -297,7 +302,7 @@ mod tests {
     #[test]
     fn an_answer_finds_its_request() {
         let mut slots = Slots::default();
-        let (first, second) = (slots.insert(0, 5), slots.insert(10, 5));
+        let (first, second) = (slots.insert(0, 5, 1), slots.insert(10, 5, 1));
         assert_ne!(first.request_id(), second.request_id());
         assert_ne!(first.request_id(), RequestId::UNKNOWN);
         let arrival = slots.answer(&header(second.request_id()), b"body");
@@ -317,10 +322,10 @@ mod tests {
     #[test]
     fn a_slot_is_used_again_under_another_id() {
         let mut slots = Slots::default();
-        let first = slots.insert(0, 5);
+        let first = slots.insert(0, 5, 1);
         slots.answer(&header(first.request_id()), b"old");
         assert!(slots.let_go(first, 1));
-        let second = slots.insert(0, 5);
+        let second = slots.insert(0, 5, 1);
         assert_eq!(first.index, second.index);
         assert!(matches!(
             slots.answer(&header(first.request_id()), b""),
@@ -332,7 +337,7 @@ mod tests {
     #[test]
     fn time_ends_a_request_and_its_late_answer_frees_the_slot() {
         let mut slots = Slots::default();
-        let key = slots.insert(0, 2);
+        let key = slots.insert(0, 2, 1);
         assert_eq!(
             tick(&mut slots, 2),
             Tick {
@@ -347,18 +352,18 @@ mod tests {
             Poll::Ready(Err(Failure::TimedOut))
         ));
         assert!(!slots.let_go(key, 10), "the node still counts it");
-        assert_ne!(slots.insert(0, 1).index, key.index);
+        assert_ne!(slots.insert(0, 1, 1).index, key.index);
         assert!(matches!(
             slots.answer(&header(key.request_id()), b""),
-            Arrival::Freed
+            Arrival::Freed(1)
         ));
-        assert_eq!(slots.insert(0, 1).index, key.index);
+        assert_eq!(slots.insert(0, 1, 1).index, key.index);
     }
 
     #[test]
     fn an_answer_between_time_out_and_look_frees_once() {
         let mut slots = Slots::default();
-        let key = slots.insert(0, 0);
+        let key = slots.insert(0, 0, 1);
         tick(&mut slots, 1);
         assert!(matches!(
             slots.answer(&header(key.request_id()), b""),
@@ -374,7 +379,7 @@ mod tests {
     #[test]
     fn a_node_that_never_answers_is_found_out() {
         let mut slots = Slots::default();
-        let key = slots.insert(0, 100);
+        let key = slots.insert(0, 100, 1);
         assert!(!slots.let_go(key, 3));
         assert!(!tick(&mut slots, 2).is_unresponsive);
         assert!(tick(&mut slots, 1).is_unresponsive);
@@ -383,8 +388,8 @@ mod tests {
     #[test]
     fn a_broken_connection_tells_sent_from_unsent() {
         let mut slots = Slots::default();
-        let (sent, unsent) = (slots.insert(90, 5), slots.insert(100, 5));
-        let answered = slots.insert(0, 5);
+        let (sent, unsent) = (slots.insert(90, 5, 1), slots.insert(100, 5, 1));
+        let answered = slots.insert(0, 5, 1);
         slots.answer(&header(answered.request_id()), b"");
         slots.fail_all(100, &ConnectError::Closed, &mut Vec::new());
         assert!(matches!(

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 mod allocations;
+mod batches;
 mod golden;
 mod hostile;
 mod round_trip;

@@ -3,12 +3,12 @@
 
 use corelith_index::{Digest, ExpirySeconds, Generation, KnownDigest, PartitionId, ScanPosition};
 use corelith_wire::{
-    Answer, BinCounts, BinNames, BinSelection, Commit, Damage, DamagedRecord, DeleteRequest,
-    Features, FrameEncoder, GetRequest, HelloAnswer, HelloRequest, LastUpdateMs, MessageKind,
-    Namespace, NamespaceId, OperateAnswer, OperateRequest, PartitionList, PutMode, PutRequest,
-    RecordAnswer, RecordMetadata, Refusal, Request, RequestEnvelope, RequestId, ScanPageBuilder,
-    ScanRecord, ScanRequest, StatisticsRequest, Status, TopologyAnswer, TouchRequest,
-    TruncateAnswer, TruncateRequest, TruncateTarget, Ttl,
+    Answer, BatchRequest, BatchRows, BinCounts, BinNames, BinSelection, Commit, Damage,
+    DamagedRecord, DeleteRequest, Features, FrameEncoder, GetRequest, HelloAnswer, HelloRequest,
+    LastUpdateMs, MessageKind, Namespace, NamespaceId, OperateAnswer, OperateRequest,
+    PartitionList, PutMode, PutRequest, RecordAnswer, RecordMetadata, Refusal, Request,
+    RequestEnvelope, RequestId, ScanPageBuilder, ScanRecord, ScanRequest, StatisticsRequest,
+    Status, TopologyAnswer, TouchRequest, TruncateAnswer, TruncateRequest, TruncateTarget, Ttl,
 };
 
 /// One frame with its name, which is also the name of its golden file.
@@ -70,6 +70,27 @@ pub(crate) fn with_requests(mut visit: impl FnMut(&'static str, Request<'_>)) {
     with_other_writes(&mut visit);
     with_scans(&mut visit);
     with_operates(&mut visit);
+    with_batches(&mut visit);
+}
+
+/// Reads and a write, and a row that belongs in no batch.
+fn with_batches(visit: &mut dyn FnMut(&'static str, Request<'_>)) {
+    let mut encoder = FrameEncoder::new();
+    let mut rows = Vec::new();
+    let mut number = 0;
+    let mut row = |request: &Request<'_>| {
+        encoder.batch_row(&mut rows, number, request).unwrap();
+        number += 1;
+    };
+    with_gets_and_puts(&mut |_, request| row(&request));
+    row(&Request::Delete(DeleteRequest {
+        digest: digest(),
+        expected_generation: None,
+        commit: Commit::NamespaceDefault,
+    }));
+    row(&Request::Ping);
+    let rows = BatchRows::new(&rows);
+    visit("request_batch", Request::Batch(BatchRequest { rows }));
 }
 
 const NAMES: [&str; 3] = ["carrier", "flight", "gr\u{f6}\u{df}e"];
@@ -240,7 +261,31 @@ fn with_operates(visit: &mut dyn FnMut(&'static str, Request<'_>)) {
     visit("request_operate_read", Request::Operate(read));
 }
 
+fn with_batch_answers(visit: &mut dyn FnMut(&'static str, Answer<'_>)) {
+    let mut encoder = FrameEncoder::new();
+    let mut rows = Vec::new();
+    let mut row = |number, answer: Answer<'_>| {
+        let id = RequestId::new(number);
+        encoder.answer(&mut rows, id, &answer).unwrap();
+    };
+    // In the order in which they were done.
+    row(1, Answer::Written(metadata()));
+    let record = RecordAnswer {
+        metadata: metadata(),
+        content: CONTENT,
+    };
+    row(0, Answer::Record(record));
+    row(3, Answer::Deleted);
+    let refused = Answer::Refused {
+        kind_number: 16,
+        refusal: Refusal::new(Status::BatchFull),
+    };
+    row(2, refused);
+    visit("answer_batch", Answer::Batch(BatchRows::new(&rows)));
+}
+
 pub(crate) fn with_answers(mut visit: impl FnMut(&'static str, Answer<'_>)) {
+    with_batch_answers(&mut visit);
     with_node_answers(&mut visit);
     with_record_answers(&mut visit);
     with_pages(&mut visit);

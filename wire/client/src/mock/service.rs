@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use corelith_record::Reads;
 use corelith_wire::{
-    Answer, BinCounts, Features, FrameEncoder, FrameHeader, HelloAnswer, MessageKind, Namespace,
-    NamespaceId, OperateAnswer, RecordAnswer, Refusal, Request, ScanPageBuilder, Status,
-    TopologyAnswer, TruncateAnswer,
+    Answer, BatchRequest, BatchRows, BinCounts, Features, FrameEncoder, FrameHeader, HelloAnswer,
+    MessageKind, Namespace, NamespaceId, OperateAnswer, RecordAnswer, Refusal, Request,
+    ScanPageBuilder, Status, TopologyAnswer, TruncateAnswer,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -125,7 +125,11 @@ fn answer(
         }
     };
     match Request::decode(header, body) {
-        Ok(request) => execute(state, port, header, &request, answers),
+        Ok(Request::Batch(batch)) => execute_rows(state, (port, header), &batch, answers),
+        Ok(request) => {
+            let namespace = header.namespace();
+            execute(state, (port, namespace), header, &request, answers);
+        }
         Err(error) => {
             let text = error.to_string();
             let refusal = Refusal::new(error.status()).explained(&text);
@@ -137,7 +141,7 @@ fn answer(
 
 fn execute(
     state: &mut State,
-    port: u16,
+    (port, namespace): (u16, Option<NamespaceId>),
     header: &FrameHeader,
     request: &Request<'_>,
     answers: &mut Answers,
@@ -147,7 +151,7 @@ fn execute(
     let mut page = ScanPageBuilder::new();
     let mut reads = Reads::default();
     let names = state.options.namespaces.clone();
-    let name = match header.namespace() {
+    let name = match namespace {
         Some(id) => namespace_of(&names, id, state.map_generation),
         None => None,
     };
@@ -193,6 +197,8 @@ fn execute(
                 bins: &reads.bins,
             })
         }),
+        // No batch is a row of another.
+        Request::Batch(_) => Err(Refusal::new(Status::Unsupported)),
     };
     match outcome {
         Ok(answer) => {
@@ -201,6 +207,46 @@ fn execute(
         }
         Err(refusal) => refuse(answers, header, &refusal),
     }
+}
+
+/// Carries out the rows of a batch. Their answers come last row first, since any order is allowed. A refusal
+/// that was ordered for a kind meets the next row of it.
+fn execute_rows(
+    state: &mut State,
+    (port, header): (u16, &FrameHeader),
+    batch: &BatchRequest<'_>,
+    answers: &mut Answers,
+) {
+    let namespace = header.namespace();
+    let mut done = Vec::new();
+    for row in batch.rows.iter() {
+        let mut of_row = Answers::default();
+        let kind = row.header.kind();
+        let ordered = match state.faults.front() {
+            Some((of, Fault::Refuse(status, after_ms))) if kind == Some(*of) => {
+                Some(Refusal::new(*status).retry_after(*after_ms))
+            }
+            _ => None,
+        };
+        match (ordered, Request::decode_row(&row.header, row.body)) {
+            (Some(refusal), _) => {
+                state.faults.pop_front();
+                refuse(&mut of_row, &row.header, &refusal);
+            }
+            (None, Ok(request)) => {
+                execute(state, (port, namespace), &row.header, &request, &mut of_row);
+            }
+            (None, Err(error)) => {
+                refuse(&mut of_row, &row.header, &Refusal::new(error.status()));
+            }
+        }
+        done.push(of_row.out);
+    }
+    let rows: Vec<u8> = done.into_iter().rev().flatten().collect();
+    let answer = Answer::Batch(BatchRows::new(&rows));
+    let id = header.request_id();
+    let written = answers.encoder.answer(&mut answers.out, id, &answer);
+    debug_assert_eq!(written, Ok(()));
 }
 
 fn refuse(answers: &mut Answers, header: &FrameHeader, refusal: &Refusal<'_>) {

@@ -4,6 +4,7 @@
     reason = "no core runs here: the clock is the machine's"
 )]
 
+mod batches;
 mod blocking;
 mod doubt;
 mod handshake;

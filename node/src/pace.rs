@@ -1,0 +1,61 @@
+//! Pace: long work on a core in turns, between which everybody else has theirs.
+
+use std::future::poll_fn;
+use std::task::Poll;
+
+use corelith_io::Clock;
+
+use crate::limits::{PACE_BYTES, PACE_STEPS, TURN_NS_MAX};
+
+/// Reckons up what one task did since its turn began.
+pub(crate) struct Pace<'a> {
+    clock: &'a Clock,
+    turn_began_ns: u64,
+    steps: u32,
+    bytes: usize,
+}
+
+impl<'a> Pace<'a> {
+    /// A turn that begins now, by the monotonic clock.
+    pub(crate) const fn new(clock: &'a Clock, now_ns: u64) -> Self {
+        Self {
+            clock,
+            turn_began_ns: now_ns,
+            steps: 0,
+            bytes: 0,
+        }
+    }
+
+    /// A step was done, with so many bytes copied.
+    pub(crate) const fn did(&mut self, length_bytes: usize) {
+        self.steps = self.steps.saturating_add(1);
+        self.bytes = self.bytes.saturating_add(length_bytes);
+    }
+
+    /// Lets the others have their turn if this one is over. The clock is looked at once in some steps.
+    pub(crate) async fn rest(&mut self) {
+        if self.steps < PACE_STEPS && self.bytes < PACE_BYTES {
+            return;
+        }
+        (self.steps, self.bytes) = (0, 0);
+        let now_ns = self.clock.monotonic_ns();
+        if now_ns.saturating_sub(self.turn_began_ns) >= TURN_NS_MAX {
+            yield_once().await;
+            self.turn_began_ns = self.clock.monotonic_ns();
+        }
+    }
+}
+
+/// Lets the other tasks of the core go first, once.
+async fn yield_once() {
+    let mut has_yielded = false;
+    poll_fn(|context| {
+        if has_yielded {
+            return Poll::Ready(());
+        }
+        has_yielded = true;
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
