@@ -155,6 +155,7 @@ async fn make(
         shard: 0,
         index_memory_bytes: memory,
         accept_stale: false,
+        record_cache_bytes: 0,
         index_bytes_cached: INDEX_BYTES_CACHED,
     };
     Ok(Shard::open(&volume, devices, (pool, &clock), &options).await?)

@@ -90,6 +90,8 @@ pub(crate) struct NamespaceConfiguration {
     pub(crate) durability: DurabilityChoice,
     /// How long records live.
     pub(crate) lifetimes: Lifetimes,
+    /// Memory of the record caches of all its shards together; 0 for none.
+    pub(crate) record_cache_bytes: u64,
     /// The longest content of a record that is written; `None` for what the volume can hold.
     pub(crate) record_bytes_max: Option<u64>,
 }
@@ -144,6 +146,7 @@ impl NamespaceConfiguration {
             },
             durability: DurabilityChoice::Kernel,
             lifetimes: Lifetimes::default(),
+            record_cache_bytes: 0,
             record_bytes_max: None,
         }
     }
@@ -226,6 +229,9 @@ impl Configuration {
             ];
             if places.into_iter().filter(|is_named| *is_named).count() != 1 {
                 return Err(ConfigurationError::Storage { name });
+            }
+            if namespace.is_in_memory && namespace.record_cache_bytes > 0 {
+                return Err(ConfigurationError::CacheOfMemory { name });
             }
             let Lifetimes { default_s, max_s } = namespace.lifetimes;
             if max_s.is_some_and(|max_s| default_s.is_none_or(|default_s| default_s > max_s)) {

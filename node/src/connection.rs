@@ -22,7 +22,7 @@ pub(crate) use batch::{BatchKey, Batches, run_part_for, take_back};
 use crate::core::Core;
 use crate::frames::{FrameAssembler, body_of};
 use crate::hop::Hop;
-use crate::limits::IN_FLIGHT_PER_CONNECTION_MAX;
+use crate::limits::{IN_FLIGHT_PER_CONNECTION_MAX, TURN_BYTES};
 use crate::metrics::bump;
 use crate::operation::{self, Context, Reply};
 use crate::outbox::Outbox;
@@ -183,9 +183,17 @@ async fn read_all(core: &Rc<Core>, connection: &Rc<Connection>) {
         metrics
             .received_bytes
             .set(metrics.received_bytes.get() + length);
-        let fed = assembler.feed(&received, |header, frame| {
-            dispatch(core, connection, (header, frame), arrived_ns);
-        });
+        // A turn is a piece of what came: then the others' tasks have theirs, however much a peer sends.
+        let mut fed = Ok(());
+        for piece in received.chunks(TURN_BYTES) {
+            fed = assembler.feed(piece, |header, frame| {
+                dispatch(core, connection, (header, frame), arrived_ns);
+            });
+            if fed.is_err() {
+                break;
+            }
+            end_of_turn().await;
+        }
         if let Err(error) = fed {
             bump(&metrics.broken_streams);
             let text = error.to_string();
@@ -194,6 +202,20 @@ async fn read_all(core: &Rc<Core>, connection: &Rc<Connection>) {
             return;
         }
     }
+}
+
+/// Lets every other task that is ready run once.
+async fn end_of_turn() {
+    let mut is_over = false;
+    std::future::poll_fn(|context| {
+        if is_over {
+            return Poll::Ready(());
+        }
+        is_over = true;
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 /// The last answer on a connection, to no request in particular.
@@ -262,6 +284,12 @@ fn dispatch(
     if connection.in_flight.get() >= IN_FLIGHT_PER_CONNECTION_MAX {
         return refuse(&busy());
     }
+    if owner == core.number
+        && header.kind() == Some(MessageKind::Get)
+        && run_at_once(core, connection, (header, frame), arrived_ns)
+    {
+        return;
+    }
     connection.in_flight.set(connection.in_flight.get() + 1);
     core.took_on();
     let bytes = core.copy_of(frame);
@@ -283,6 +311,36 @@ fn reply<'a>(
         request_id: header.request_id(),
         kind_number: header.kind_number(),
     }
+}
+
+/// Answers a get from memory, where it stands: no task, no copy of the frame. False if it needs more.
+fn run_at_once(
+    core: &Core,
+    connection: &Connection,
+    (header, frame): (&FrameHeader, &[u8]),
+    arrived_ns: u64,
+) -> bool {
+    let namespace = header.namespace().and_then(|id| core.namespaces.get(id));
+    let Some(namespace) = namespace.filter(|namespace| namespace.shards.have_record_caches) else {
+        return false;
+    };
+    // A write that is answered before it is durable may have arrived on this connection just before.
+    let may_pass = !namespace.shards.commit.may_buffer() || connection.in_flight.get() == 0;
+    // Past the outbox's bound an answer waits as a request, of which a connection has few.
+    if !may_pass || !connection.outbox.has_room() {
+        return false;
+    }
+    let mut is_answered = false;
+    connection.outbox.append(|out| {
+        let mut encoder = core.encoder.borrow_mut();
+        let mut reply = reply(&mut encoder, out, header);
+        is_answered = operation::run_at_once(&namespace.shards, (header, frame), &mut reply);
+    });
+    if is_answered {
+        let took_ns = core.clock.monotonic_ns().saturating_sub(arrived_ns);
+        namespace.shards.outcomes.took(MessageKind::Get, took_ns);
+    }
+    is_answered
 }
 
 /// Runs a request on this core, for a connection of this core.

@@ -49,12 +49,16 @@ pub(crate) struct Shards {
     by_number: Vec<Option<Shard>>,
     /// When writes to them are answered.
     pub(crate) commit: CommitPolicy,
+    /// False if no get can be answered from memory: then it is not tried.
+    pub(crate) have_record_caches: bool,
     /// How operations on them ended, on this core.
     pub(crate) outcomes: Outcomes,
 }
 
 impl Shards {
     pub(crate) fn new(shard_count: u16, owned: Vec<(u16, Shard)>, commit: CommitPolicy) -> Self {
+        let has_cache = |(_, shard): &(u16, Shard)| shard.statistics().record_cache.limit_bytes > 0;
+        let have_record_caches = owned.iter().any(has_cache);
         let mut by_number: Vec<Option<Shard>> = std::iter::repeat_with(|| None)
             .take(usize::from(shard_count))
             .collect();
@@ -67,6 +71,7 @@ impl Shards {
             shard_count,
             by_number,
             commit,
+            have_record_caches,
             outcomes: Outcomes::default(),
         }
     }
@@ -250,6 +255,28 @@ async fn run_request(
         | Request::Statistics(_)
         | Request::Truncate(_)
         | Request::Batch(_) => Outcome::Refused(Refusal::new(Status::Unsupported)),
+    }
+}
+
+/// Answers the request of a whole frame now, if that takes neither a device nor a wait; false, and nothing
+/// written, if it does.
+pub(crate) fn run_at_once(
+    shards: &Shards,
+    (header, frame): (&FrameHeader, &[u8]),
+    reply: &mut Reply<'_>,
+) -> bool {
+    let Ok(Request::Get(get)) = Request::decode(header, body_of(frame)) else {
+        return false;
+    };
+    let Some(shard) = shards.owner(get.digest.partition()) else {
+        return false;
+    };
+    match get::at_once(shard, &get, reply) {
+        Some(status) => {
+            shards.outcomes.count(MessageKind::Get, status);
+            true
+        }
+        None => false,
     }
 }
 

@@ -120,6 +120,11 @@ pub(crate) struct Options {
     #[arg(long, value_name = "TIME", value_parser = parse_stop_timeout)]
     pub(crate) stop_timeout: Option<Duration>,
 
+    /// Memory for hot and just written records, in bytes or with a unit, for all shards together. Gets of what it
+    /// holds cost no device read [default: none].
+    #[arg(long = "record-cache", value_name = "BYTES", value_parser = parse_bytes)]
+    pub(crate) record_cache_bytes: Option<u64>,
+
     /// Serve although recovery found that acknowledged writes were lost: an operator accepts that
     /// answers may be older than what was acknowledged.
     #[arg(long)]
@@ -210,6 +215,7 @@ impl Options {
             namespace.is_in_memory = false;
         }
         take(&mut namespace.size_bytes, &self.size_bytes);
+        take(&mut namespace.record_cache_bytes, &self.record_cache_bytes);
         take(&mut namespace.commit.choice, &self.commit);
         take(&mut namespace.commit.flush_interval, &self.flush_interval);
         if self.shards.is_some() {
@@ -230,6 +236,7 @@ impl Options {
             ("--data-dir", self.data_dir.is_some()),
             ("--device", !self.devices.is_empty()),
             ("--size", self.size_bytes.is_some()),
+            ("--record-cache", self.record_cache_bytes.is_some()),
             ("--shards", self.shards.is_some()),
             ("--durability", self.durability.is_some()),
             ("--commit", self.commit.is_some()),

@@ -30,6 +30,8 @@ pub(crate) struct OpenVolume {
     pub(crate) policy: Policy,
     /// When writes are answered.
     pub(crate) commit: CommitPolicy,
+    /// Memory of its record caches together.
+    pub(crate) record_cache_bytes: u64,
 }
 
 impl OpenVolume {
@@ -173,6 +175,9 @@ fn open_namespace(
         }
     }
     let mut volumes = Vec::new();
+    // One rule may be about several volumes, and then about the memory of all of them.
+    let volume_count = u64::try_from(by_volume.len()).unwrap_or(u64::MAX);
+    let record_cache_bytes = namespace.record_cache_bytes / volume_count.max(1);
     for (_, devices, attached) in by_volume {
         let (volume, positions) = ring.block_on(open_volume(&attached, pool))??;
         let volume = OpenVolume {
@@ -183,6 +188,7 @@ fn open_namespace(
                 .collect(),
             policy: Policy::of(namespace),
             commit: namespace.commit,
+            record_cache_bytes,
         };
         check_name(namespace, &volume)?;
         volumes.push(volume);
@@ -255,6 +261,8 @@ fn make_in_memory(
         devices: vec![memory],
         policy: Policy::of(namespace),
         commit: namespace.commit,
+        // Its records are in memory already.
+        record_cache_bytes: 0,
     })
 }
 
@@ -332,8 +340,9 @@ fn random_identity() -> std::io::Result<[u8; 16]> {
     Ok(bytes)
 }
 
-/// Bytes of DRAM that the index of each shard may take: its part of what the memory limit leaves beside the most
-/// that buffers and connections of the cores may take; without a limit, of a share of the machine's memory.
+/// Bytes of DRAM that the index of each shard may take: its part of what the memory limit leaves beside namespaces in
+/// memory, record caches, and the most that buffers and connections of the cores may take; without a limit, of a
+/// share of the machine's memory.
 ///
 /// # Errors
 /// [`BootError::MemoryLimit`].
@@ -343,12 +352,18 @@ pub(crate) fn index_memory_bytes(
 ) -> Result<u64, BootError> {
     let to_u64 = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
     let shards = to_u64(shard_count).max(1);
-    let in_memory = configuration
-        .namespaces
-        .iter()
-        .filter(|namespace| namespace.is_in_memory)
-        .map(|namespace| namespace.size_bytes);
-    let in_memory_bytes = in_memory.fold(0, u64::saturating_add);
+    let sum_of = |bytes_of: fn(&NamespaceConfiguration) -> u64| {
+        let namespaces = configuration.namespaces.iter();
+        namespaces.map(bytes_of).fold(0, u64::saturating_add)
+    };
+    let in_memory_bytes = sum_of(|namespace| {
+        if namespace.is_in_memory {
+            namespace.size_bytes
+        } else {
+            0
+        }
+    });
+    let cached_bytes = sum_of(|namespace| namespace.record_cache_bytes);
     let Some(limit_bytes) = configuration.memory_limit_bytes else {
         let total = std::fs::read_to_string("/proc/meminfo")
             .ok()
@@ -356,10 +371,11 @@ pub(crate) fn index_memory_bytes(
         // Without a figure the machine is taken for a small one.
         let total_bytes = total.unwrap_or(4 << 30);
         let left_bytes = total_bytes.saturating_sub(in_memory_bytes);
-        let index_bytes = left_bytes / 100 * INDEX_MEMORY_PERCENT / shards;
+        let share_bytes = left_bytes / 100 * INDEX_MEMORY_PERCENT;
+        let index_bytes = share_bytes.saturating_sub(cached_bytes) / shards;
         if index_bytes < INDEX_BYTES_MIN {
             return Err(BootError::MachineMemory {
-                in_memory_bytes,
+                planned_bytes: in_memory_bytes.saturating_add(cached_bytes),
                 total_bytes,
             });
         }
@@ -370,7 +386,8 @@ pub(crate) fn index_memory_bytes(
         to_u64(DMA_BYTES_MAX).saturating_add(connections.saturating_mul(CONNECTION_BYTES));
     let planned_bytes = of_core
         .saturating_mul(to_u64(core_count))
-        .saturating_add(in_memory_bytes);
+        .saturating_add(in_memory_bytes)
+        .saturating_add(cached_bytes);
     let left_bytes = limit_bytes.saturating_sub(planned_bytes);
     let least_bytes = planned_bytes.saturating_add(shards.saturating_mul(INDEX_BYTES_MIN));
     if limit_bytes < least_bytes {
@@ -410,6 +427,14 @@ mod tests {
         let planned = 2 * (298 << 20);
         assert_eq!(with_limit(planned + (1 << 30)).unwrap(), 128 << 20);
         assert_eq!(with_limit(planned + (8 << 20)).unwrap(), 1 << 20);
+        let mut with_cache = Configuration {
+            memory_limit_bytes: Some(planned + (3 << 30)),
+            connections_per_core_max: 1024,
+            ..Configuration::default()
+        };
+        with_cache.namespaces[0].record_cache_bytes = 2 << 30;
+        let left = index_memory_bytes(&with_cache, (2, 8)).unwrap();
+        assert_eq!(left, 128 << 20);
         let error = with_limit(planned).unwrap_err().to_string();
         assert!(
             error.contains(&(planned + (8 << 20)).to_string()),

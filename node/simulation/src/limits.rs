@@ -37,6 +37,9 @@ const _: () = assert!(VALUE_BYTES_MAX + 4096 <= BATCH_BYTES_MAX);
 /// Operations of a drive before a planned silent fault strikes, at most: some lives of the busiest clients.
 pub const SILENT_FAULT_DELAY_MAX: u64 = 20_000;
 
+/// Record cache of a simulated shard that has one, in bytes: some tens of values, so that it turns over.
+pub const RECORD_CACHE_BYTES: u64 = 128 << 10;
+
 /// Clients of one life.
 pub const CLIENTS_MAX: u64 = 8;
 

@@ -7,6 +7,7 @@ use corelith_store::{
     Change, Current, Needs, ReadError, Record, Shard, ShardOptions, Truncate, WriteError,
 };
 
+use crate::limits::RECORD_CACHE_BYTES;
 use crate::subject::{Answer, Key, Operation, Process, Stored, Subject, Trust, ValueId};
 use crate::value::{decode, encode};
 
@@ -77,6 +78,8 @@ impl Subject for ShardSubject {
                 shard,
                 index_memory_bytes: INDEX_MEMORY_BYTES,
                 accept_stale: accepts_loss,
+                // Every other shard: what a cache answers is to be as right as what a drive does.
+                record_cache_bytes: u64::from(shard % 2) * RECORD_CACHE_BYTES,
                 index_bytes_cached: INDEX_BYTES_CACHED,
             };
             let opened = Shard::open(&volume, &devices, (&pool, &clock), &options).await;

@@ -47,9 +47,9 @@ pub(crate) enum BootError {
     },
     /// No memory for the index.
     #[error(
-        "memory_limit leaves {left_bytes} bytes for the index of {shard_count} shards: namespaces in memory, \
-         connections and buffers may take {planned_bytes}; raise it to at least {least_bytes} bytes, or use smaller \
-         namespaces, fewer cores or connections"
+        "memory_limit leaves {left_bytes} bytes for the index of {shard_count} shards: namespaces in memory, record \
+         caches, connections and buffers may take {planned_bytes}; raise it to at least {least_bytes} bytes, or use \
+         smaller namespaces or caches, fewer cores or connections"
     )]
     MemoryLimit {
         /// What is left.
@@ -61,14 +61,14 @@ pub(crate) enum BootError {
         /// Shards of all volumes.
         shard_count: usize,
     },
-    /// Namespaces in memory that the machine has no room for.
+    /// Namespaces in memory and record caches that the machine has no room for.
     #[error(
-        "namespaces in memory may take {in_memory_bytes} bytes and the machine has {total_bytes}, which leaves too \
-         little for indexes: give them a smaller size"
+        "namespaces in memory and record caches may take {planned_bytes} bytes and the machine has {total_bytes}, \
+         which leaves too little for indexes: give them a smaller size"
     )]
     MachineMemory {
         /// All of them together.
-        in_memory_bytes: u64,
+        planned_bytes: u64,
         /// Of the machine.
         total_bytes: u64,
     },

@@ -60,6 +60,15 @@ pub(crate) enum ConfigurationError {
         /// The namespace.
         name: String,
     },
+    /// A cache before what is in memory.
+    #[error(
+        "namespace {name:?}: its records are in memory already, so a record_cache would only hold them twice: leave \
+         record_cache (--record-cache) out, or set it to \"none\""
+    )]
+    CacheOfMemory {
+        /// The namespace.
+        name: String,
+    },
     /// A longest time to live that the default breaks.
     #[error(
         "namespace {name:?}: with ttl_max records cannot live for ever, so default_ttl must be given and be no \

@@ -125,7 +125,7 @@ const NODE_KEYS: [KeyOf<Configuration>; 9] = [
     ),
 ];
 
-const NAMESPACE_KEYS: [KeyOf<NamespaceConfiguration>; 11] = [
+const NAMESPACE_KEYS: [KeyOf<NamespaceConfiguration>; 12] = [
     fixed(
         "storage",
         |namespace, value| {
@@ -187,6 +187,20 @@ const NAMESPACE_KEYS: [KeyOf<NamespaceConfiguration>; 11] = [
         |namespace| {
             let count = namespace.shard_count.map(|count| count.to_string());
             Some(count.unwrap_or_else(|| quoted("auto")))
+        },
+    ),
+    fixed(
+        "record_cache",
+        |namespace, value| {
+            let size = size_or(value, "none").map(Option::unwrap_or_default);
+            put(
+                &mut namespace.record_cache_bytes,
+                size.ok_or("a size such as \"1 GiB\", or \"none\""),
+            )
+        },
+        |namespace| {
+            let size = Some(namespace.record_cache_bytes).filter(|bytes| *bytes > 0);
+            Some(shown_or(size.map(show_size), "none"))
         },
     ),
     fixed(

@@ -77,6 +77,7 @@ fn a_configuration_that_is_written_out_reads_the_same() {
         [namespace."with blank"]
         file = "some/where"
         size = "512 MiB"
+        record_cache = "96 MiB"
         durability = "fua"
         default_ttl = "12 h"
         ttl_max = "30 d"
@@ -88,6 +89,8 @@ fn a_configuration_that_is_written_out_reads_the_same() {
     assert_eq!(blank.name(), "with blank");
     assert_eq!(blank.lifetimes.default_s, NonZeroU32::new(43_200));
     assert_eq!(blank.record_bytes_max, Some(64 << 10));
+    assert_eq!(blank.record_cache_bytes, 96 << 20);
+    assert_eq!(configuration.namespaces[0].record_cache_bytes, 0);
     let written: String = configuration
         .settings()
         .iter()
@@ -97,6 +100,19 @@ fn a_configuration_that_is_written_out_reads_the_same() {
         })
         .collect();
     assert_eq!(read(&written), configuration, "{written}");
+}
+
+#[test]
+fn a_record_cache_is_given_by_file_or_flag_and_not_to_what_is_in_memory() {
+    let on_device = "[namespace.a]\nfile = \"f\"\nrecord_cache = \"1 GiB\"\n";
+    let by_file = load(&[], on_device).unwrap();
+    assert_eq!(by_file.namespaces[0].record_cache_bytes, 1 << 30);
+    let by_flag = load(&["--record-cache", "2M"], on_device).unwrap();
+    assert_eq!(by_flag.namespaces[0].record_cache_bytes, 2 << 20);
+    let in_memory = "[namespace.a]\nstorage = \"memory\"\n";
+    assert!(load(&[], in_memory).is_ok());
+    let error = load(&["--record-cache", "2M"], in_memory).unwrap_err();
+    assert!(error.contains("record_cache"), "{error}");
 }
 
 #[test]

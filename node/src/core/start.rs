@@ -295,6 +295,8 @@ async fn open_namespace(
             let options = ShardOptions {
                 shard: number,
                 index_memory_bytes: plan.index_memory_bytes,
+                record_cache_bytes: volume.record_cache_bytes
+                    / u64::from(volume.shard_count().max(1)),
                 accept_stale: plan.accept_stale,
                 index_bytes_cached: INDEX_BYTES_CACHED,
             };

@@ -1,7 +1,9 @@
 //! Every family of the page: name, help, kind, and where its figures come from.
 
 use corelith_io::{BufferStatistics, DeviceStatistics, LatencyBuckets, OperationStatistics};
-use corelith_store::{Counters, RecoveryReport, SegmentCounts, ShardStatistics};
+use corelith_store::{
+    Counters, RecordCacheStatistics, RecoveryReport, SegmentCounts, ShardStatistics,
+};
 
 use super::snapshot::{CoreSnapshot, ShardSnapshot};
 
@@ -73,6 +75,7 @@ pub(super) const FAMILIES: &[&[Family]] = &[
     CONNECTIONS,
     CORES,
     RECORDS,
+    CACHE,
     SEGMENTS,
     LOG,
     RECOVERY,
@@ -313,6 +316,45 @@ const RECORDS: &[Family] = &[
     ),
 ];
 
+const CACHE: &[Family] = &[
+    family(
+        "corelith_record_cache_limit_bytes",
+        "DRAM that the record cache may take.",
+        Gauge,
+        of_shard(|shard| cache(shard).limit_bytes),
+    ),
+    family(
+        "corelith_record_cache_bytes",
+        "DRAM that the record cache takes, its tables included.",
+        Gauge,
+        of_shard(|shard| cache(shard).used_bytes),
+    ),
+    family(
+        "corelith_record_cache_records",
+        "Records in the record cache.",
+        Gauge,
+        of_shard(|shard| cache(shard).records),
+    ),
+    family(
+        "corelith_record_cache_hits_total",
+        "Reads of records that the record cache answered.",
+        Counter,
+        of_shard(|shard| cache(shard).hits),
+    ),
+    family(
+        "corelith_record_cache_misses_total",
+        "Reads of records, but those of scans, that had to go to a device.",
+        Counter,
+        of_shard(|shard| cache(shard).misses),
+    ),
+    family(
+        "corelith_record_cache_evictions_total",
+        "Records that left the record cache to make room.",
+        Counter,
+        of_shard(|shard| cache(shard).evictions),
+    ),
+];
+
 const SEGMENTS: &[Family] = &[
     family(
         "corelith_segments",
@@ -518,6 +560,11 @@ const fn of_shard(of: fn(&ShardSnapshot) -> u64) -> Source {
 fn counters(shard: &ShardSnapshot) -> &Counters {
     let ShardStatistics { counters, .. } = &shard.statistics;
     counters
+}
+
+fn cache(shard: &ShardSnapshot) -> &RecordCacheStatistics {
+    let ShardStatistics { record_cache, .. } = &shard.statistics;
+    record_cache
 }
 
 fn segments(shard: &ShardSnapshot) -> &SegmentCounts {

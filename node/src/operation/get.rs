@@ -67,6 +67,31 @@ pub(super) async fn run(shard: &Shard, get: &GetRequest<'_>, terms: Terms<'_>) -
     }
 }
 
+/// Answers a get of a whole record from memory, without a task, a copy of the frame or an allocation; the
+/// status of the answer. `None`, and nothing written, if it needs more than that.
+pub(super) fn at_once(
+    shard: &Shard,
+    get: &GetRequest<'_>,
+    reply: &mut Reply<'_>,
+) -> Option<Status> {
+    let BinSelection::All = get.selection else {
+        return None;
+    };
+    match shard.get_at_once(&get.digest)? {
+        Some(record) => {
+            reply.answer(&Answer::Record(RecordAnswer {
+                metadata: metadata_of(&record),
+                content: record.content(),
+            }));
+            Some(Status::Ok)
+        }
+        None => {
+            reply.refuse(&Refusal::new(Status::NotFound));
+            Some(Status::NotFound)
+        }
+    }
+}
+
 /// Answered from the index, without a device read.
 async fn metadata_only(shard: &Shard, get: &GetRequest<'_>) -> Outcome {
     match shard.metadata(&get.digest).await {
@@ -117,5 +142,129 @@ pub(super) fn metadata_of(record: &Record) -> RecordMetadata {
         generation: metadata.generation,
         expiry: metadata.expiry,
         last_update: last_update(record.updated_ms()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::Waker;
+
+    use corelith_index::{Digest, ExpirySeconds, SetId};
+    use corelith_io::{BufferPool, BufferPoolConfig, DriveConfig, SimulatedMachine};
+    use corelith_store::volume::{FormatOptions, format_volume};
+    use corelith_store::{Change, Needs, ShardOptions};
+    use corelith_wire::{
+        FrameEncoder, FrameHeader, MessageKind, NamespaceId, Request, RequestEnvelope, RequestId,
+    };
+
+    use super::*;
+    use crate::commit::{CommitChoice, CommitPolicy};
+    use crate::operation::{Shards, run_at_once};
+
+    fn run<T>(machine: &SimulatedMachine, future: impl Future<Output = T>) -> T {
+        let mut future = pin!(future);
+        let mut context = std::task::Context::from_waker(Waker::noop());
+        let mut steps = 0_u32;
+        for _ in 0..1_000_000 {
+            if let std::task::Poll::Ready(outcome) = future.as_mut().poll(&mut context) {
+                return outcome;
+            }
+            steps += u32::from(machine.step());
+        }
+        panic!("the future does not end in {steps} steps");
+    }
+
+    /// A shard with a record cache, and one record in it.
+    fn shard_with(digest: &Digest, content: &[u8]) -> Shard {
+        let machine = SimulatedMachine::new(1);
+        let drive = machine.add_drive(DriveConfig::new(8 << 20));
+        let devices = [machine.device(drive)];
+        let pool = BufferPool::new(BufferPoolConfig {
+            arena_bytes: 0,
+            limit_bytes: 64 << 20,
+        })
+        .unwrap();
+        let format = FormatOptions {
+            segment_bytes: 64 << 10,
+            extent_bytes: Some(64 << 10),
+            ..FormatOptions::new("test", 1, [1; 16], vec![[2; 16]])
+        };
+        let options = ShardOptions {
+            shard: 0,
+            index_memory_bytes: 1 << 20,
+            record_cache_bytes: 1 << 20,
+            accept_stale: false,
+            index_bytes_cached: 1 << 20,
+        };
+        run(&machine, async {
+            let volume = format_volume(&devices, &pool, &format).await.unwrap();
+            let clock = machine.clock();
+            let shard = Shard::open(&volume, &devices, (&pool, &clock), &options)
+                .await
+                .unwrap();
+            let change = Change::PutInput {
+                expiry: ExpirySeconds::NEVER,
+                set: SetId::NONE,
+            };
+            let writer = shard.clone();
+            let put = async move {
+                let decide =
+                    |_: Option<corelith_store::Current<'_>>, _: &mut Vec<u8>| Ok::<_, ()>(change);
+                let written = writer.write(digest, Needs::Metadata, content, decide);
+                written.await.is_ok()
+            };
+            let background = pin!(shard.run());
+            match futures_util::future::select(pin!(put), background).await {
+                futures_util::future::Either::Left((is_written, _)) => assert!(is_written),
+                futures_util::future::Either::Right(_) => panic!("the shard ended"),
+            }
+            shard
+        })
+    }
+
+    #[test]
+    fn ten_thousand_gets_from_memory_allocate_nothing() {
+        let digest = Digest::from_bytes([9; 20]);
+        let content = [7_u8; 300];
+        let policy = CommitPolicy {
+            choice: CommitChoice::Durable,
+            flush_interval: std::time::Duration::from_millis(100),
+        };
+        let shards = Shards::new(1, vec![(0, shard_with(&digest, &content))], policy);
+        let mut encoder = FrameEncoder::new();
+        let (mut frame, mut out) = (Vec::new(), Vec::new());
+        let request = Request::Get(GetRequest {
+            digest,
+            selection: BinSelection::All,
+        });
+        let envelope = RequestEnvelope {
+            request_id: RequestId::new(5),
+            namespace: NamespaceId::new(1),
+            deadline_ms: 0,
+        };
+        encoder.request(&mut frame, &envelope, &request).unwrap();
+        let header = FrameHeader::parse(&frame).unwrap().unwrap();
+        assert_eq!(header.kind(), Some(MessageKind::Get));
+        let mut get = || {
+            out.clear();
+            let mut reply = Reply {
+                encoder: &mut encoder,
+                out: &mut out,
+                request_id: header.request_id(),
+                kind_number: header.kind_number(),
+            };
+            assert!(run_at_once(&shards, (&header, &frame), &mut reply));
+        };
+        // The first rounds let the buffers grow.
+        (0..10).for_each(|_| get());
+        let info = allocation_counter::measure(|| (0..10_000).for_each(|_| get()));
+        assert_eq!(info.count_total, 0);
+        let answered = FrameHeader::parse(&out).unwrap().unwrap();
+        let answer = Answer::decode(&answered, out.get(32..).unwrap()).unwrap();
+        let Answer::Record(record) = answer else {
+            panic!("{answer:?}")
+        };
+        assert_eq!(record.content, content);
     }
 }

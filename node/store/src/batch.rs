@@ -150,6 +150,13 @@ impl Batch {
     pub(crate) fn stored(&self, row: &RecordRow) -> Option<&[u8]> {
         stored_in(&self.buffer, self.offset_bytes, row)
     }
+
+    /// A record in it, header and content.
+    pub(crate) fn encoded(&self, row: &RecordRow) -> Option<&[u8]> {
+        let start = usize_of(row.offset_bytes.checked_sub(self.offset_bytes)?);
+        let length = RECORD_HEADER_BYTES + usize_of(row.content_bytes.into());
+        self.buffer.get(start..start + length)
+    }
 }
 
 fn stored_in<'a>(bytes: &'a [u8], batch_offset_bytes: u64, row: &RecordRow) -> Option<&'a [u8]> {

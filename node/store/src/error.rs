@@ -110,6 +110,16 @@ pub enum OpenError {
         /// What it answered.
         error: DeviceError,
     },
+    /// The system has no memory for the record cache's tables.
+    #[error(
+        "no memory for the record cache of shard {shard}, {wanted_bytes} bytes: make it smaller (--record-cache)"
+    )]
+    CacheMemory {
+        /// The shard.
+        shard: u16,
+        /// Size of its cache in bytes.
+        wanted_bytes: u64,
+    },
     /// No memory for recovery.
     #[error(transparent)]
     Buffer(#[from] BufferError),

@@ -27,6 +27,7 @@ pub mod volume;
 
 mod error;
 mod record;
+mod record_cache;
 mod shard;
 
 mod notify;
@@ -64,6 +65,7 @@ pub use lsn::Lsn;
 pub use place::{SegmentNumber, SegmentPlace};
 pub use progress::{RecoveredSoFar, RecoveryProgress};
 pub use record::{Metadata, Record};
+pub use record_cache::RecordCacheStatistics;
 pub use recovery::RecoveryReport;
 pub use scan::ScanPage;
 pub use segments::SegmentCounts;

@@ -47,6 +47,18 @@ pub const BATCHES_IN_FLIGHT_MAX: usize = 8;
 /// Closed batches that may wait for a place in flight. Past it, writers wait before they append.
 pub const BATCHES_QUEUED_MAX: usize = 4;
 
+/// Longest record that the record cache takes, header included, in bytes: copying it takes some 25 us, and
+/// making room for it lets at most two thousand of the shortest records leave, another 100 us.
+pub const CACHED_RECORD_BYTES_MAX: usize = 256 << 10;
+/// One record takes at most this fraction of a record cache: an eighth.
+pub const CACHE_SHARE_MIN: u64 = 8;
+/// Part of a record cache, in percent, that records may fill which were not used since they came. A tenth
+/// is what the literature on such queues settled on; the rest belongs to what has shown its worth.
+pub const CACHE_PROBATION_PERCENT: u64 = 10;
+/// Used records that one insertion lets stay before the oldest must leave, used or not: 64 of them take
+/// some 10 us.
+pub const CACHE_LOOKS_MAX: u32 = 64;
+
 /// Operations that may wait for their turn on one key. Past it the answer is "key busy".
 pub const KEY_QUEUE_MAX: usize = 128;
 

@@ -1,5 +1,5 @@
-//! Reads: index, one device read, verification. Misses, expired records and trusted metadata cost no
-//! device read.
+//! Reads: index, then the record cache, or one device read and its verification. Misses, expired records
+//! and trusted metadata cost no device read.
 
 use std::rc::Rc;
 
@@ -11,7 +11,7 @@ use crate::limits::READ_ATTEMPTS_MAX;
 use crate::outcome::Outcome;
 use crate::place::RecordPlace;
 use crate::record::{Metadata, Record};
-use crate::state::{ShardCore, State};
+use crate::state::{ShardCore, State, TagKey};
 use crate::{Life, ReadError};
 
 /// What a look-up found out about a key.
@@ -109,6 +109,34 @@ impl ShardCore {
             | Found::Truncating(_)
             | Found::Entry(_) => Ok(None),
         }
+    }
+
+    /// The same without waiting, if index and cache are enough; `None` if they are not.
+    pub(crate) fn read_at_once(&self, digest: &Digest) -> Option<Option<Record>> {
+        if self.stale.get() {
+            return None;
+        }
+        let (entry, trusted) = {
+            let state = self.state.borrow();
+            state.record_cache.as_ref()?;
+            if state.acknowledged > 0 && state.pending.contains_key(&TagKey::of(digest)) {
+                return None;
+            }
+            let candidates = state.index.lookup(digest);
+            if candidates.len() == 0 {
+                return Some(None);
+            }
+            let entry = candidates.only()?;
+            if state.truncated(&entry, View::Reader).is_some() {
+                return Some(None);
+            }
+            (entry, state.index.tag_is_trusted(digest.partition()))
+        };
+        if self.clock.is_past(entry.expiry) {
+            return trusted.then_some(None);
+        }
+        let record = self.cached(&entry)?;
+        (record.digest() == digest).then_some(Some(record))
     }
 
     /// Gets generation, expiry and set of a record; `None` if there is none or it has expired.
@@ -236,7 +264,15 @@ impl ShardCore {
 
     /// Reads the record of `entry` and compares it with what was asked for.
     async fn read_at(&self, digest: &Digest, entry: &Entry) -> Result<Attempt, ReadError> {
-        let read = self.read_place(entry).await;
+        let read = match self.cached(entry) {
+            Some(record) => Ok(record),
+            None => {
+                if let Some(cache) = &mut self.state.borrow_mut().record_cache {
+                    cache.missed();
+                }
+                self.read_place(entry).await
+            }
+        };
         let record = match read {
             Ok(record) => record,
             Err(error) if self.is_current(digest, entry) => {
@@ -267,7 +303,36 @@ impl ShardCore {
                 Ok(Attempt::Moved)
             };
         }
+        self.cache_read(entry, &record);
         Ok(Attempt::Found(record))
+    }
+
+    /// The record of `entry` from the cache. Its place and the life that the place has now name one version;
+    /// nothing else can be found by them.
+    fn cached(&self, entry: &Entry) -> Option<Record> {
+        let state = &mut *self.state.borrow_mut();
+        let cache = state.record_cache.as_mut()?;
+        let life = state.segments.life_at(entry.address)?;
+        Record::from_cache(cache.get(entry.address, life)?, life)
+    }
+
+    /// The same for a scan, which leaves the cache as it is.
+    pub(crate) fn glimpse(&self, entry: &Entry) -> Option<Record> {
+        let state = self.state.borrow();
+        let cache = state.record_cache.as_ref()?;
+        let life = state.segments.life_at(entry.address)?;
+        Record::from_cache(cache.peek(entry.address, life)?, life)
+    }
+
+    /// Keeps a record that was read from the device. If the key has a newer version meanwhile, nothing
+    /// will ask for this one, and it leaves like any other that is not used.
+    fn cache_read(&self, entry: &Entry, record: &Record) {
+        if record.is_cached() {
+            return;
+        }
+        if let Some(cache) = &mut self.state.borrow_mut().record_cache {
+            cache.insert(entry.address, record.life(), record.encoded());
+        }
     }
 
     /// One device read, verified against the life that the segment had when it began.

@@ -1,6 +1,8 @@
-//! A record as it was read: the device's own buffer, verified, and what the header says.
+//! A record as it was read: verified bytes, in the buffer that the device filled or in the memory of the
+//! record cache, and what the header says.
 
 use std::ops::Range;
+use std::rc::Rc;
 
 use corelith_index::{Digest, ExpirySeconds, Generation, SetId};
 use corelith_io::DmaBuffer;
@@ -8,14 +10,23 @@ use corelith_io::DmaBuffer;
 use crate::Life;
 use crate::Version;
 use crate::format::binding::DeviceBinding;
-use crate::format::fields::{u64_of, usize_of};
+use crate::format::fields::{u64_of, usize_of, usize_of_u32};
 use crate::format::record_header::{RECORD_HEADER_BYTES, RecordError, RecordHeader};
 
-/// A verified record. The content stays in the buffer that the device filled.
+/// A verified record. The content stays where it is: in the device's buffer or in the cache's memory.
 pub struct Record {
-    buffer: DmaBuffer,
-    content: Range<usize>,
+    bytes: Bytes,
+    /// Where in them the record begins, header first.
+    start: usize,
     header: RecordHeader,
+    life: Life,
+}
+
+enum Bytes {
+    /// As the device returned them.
+    Read(DmaBuffer),
+    /// Shared with the record cache.
+    Cached(Rc<[u8]>),
 }
 
 /// What the index or a header says of a record, without its content.
@@ -49,28 +60,60 @@ impl Record {
             })?;
         let header = RecordHeader::decode(block, binding, offset_bytes, life)?;
         let behind = at_hand.get(RECORD_HEADER_BYTES..).unwrap_or_default();
-        let length = header.verify_content(behind)?.len();
-        let first = begin + RECORD_HEADER_BYTES;
+        header.verify_content(behind)?;
         Ok(Self {
-            buffer,
-            content: first..first + length,
+            bytes: Bytes::Read(buffer),
+            start: begin,
             header,
+            life,
         })
+    }
+
+    /// A record from the cache, which was verified when it came in; `None` if the bytes are no record.
+    pub(crate) fn from_cache(bytes: Rc<[u8]>, life: Life) -> Option<Self> {
+        let header = RecordHeader::fields(bytes.first_chunk::<RECORD_HEADER_BYTES>()?).ok()?;
+        Some(Self {
+            bytes: Bytes::Cached(bytes),
+            start: 0,
+            header,
+            life,
+        })
+    }
+
+    /// Header and content as they stand on the device.
+    pub(crate) fn encoded(&self) -> &[u8] {
+        let end = self.content_range().end;
+        self.all_bytes().get(self.start..end).unwrap_or_default()
+    }
+
+    /// True if the bytes are the cache's.
+    pub(crate) const fn is_cached(&self) -> bool {
+        matches!(self.bytes, Bytes::Cached(_))
+    }
+
+    /// The life of the segment that it was read from.
+    pub(crate) const fn life(&self) -> Life {
+        self.life
+    }
+
+    fn all_bytes(&self) -> &[u8] {
+        match &self.bytes {
+            Bytes::Read(buffer) => buffer.as_slice(),
+            Bytes::Cached(bytes) => bytes,
+        }
+    }
+
+    fn content_range(&self) -> Range<usize> {
+        let first = self.start + RECORD_HEADER_BYTES;
+        first..first + usize_of_u32(self.header.content_bytes)
     }
 
     /// The record's bytes, as they were put.
     #[must_use]
     pub fn content(&self) -> &[u8] {
-        self.buffer
-            .as_slice()
-            .get(self.content.clone())
+        self.all_bytes()
+            .get(self.content_range())
             .unwrap_or_default()
-    }
-
-    /// The buffer and where in it the content stands, to be sent as it is.
-    #[must_use]
-    pub fn into_parts(self) -> (DmaBuffer, Range<usize>) {
-        (self.buffer, self.content)
     }
 
     /// Identity of the record.

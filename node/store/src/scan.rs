@@ -115,6 +115,9 @@ async fn read_scanned(
         if core.clock.is_past(entry.expiry) {
             return Ok(None);
         }
+        if let Some(record) = core.glimpse(&entry) {
+            return Ok(Some(Ok(record)));
+        }
         let error = match core.read_place(&entry).await {
             Ok(record) => return Ok(Some(Ok(record))),
             Err(error) => error,

@@ -199,6 +199,12 @@ impl SegmentTable {
         self.segments.get(usize::try_from(number.get()).ok()?)
     }
 
+    /// The life that the segment of `address` is in now.
+    pub(crate) fn life_at(&self, address: RecordAddress) -> Option<Life> {
+        let place = RecordPlace::unpack(address, self.segment_bytes)?;
+        self.get(place.segment).map(|segment| segment.life)
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = (SegmentNumber, &Segment)> {
         (0..).map(SegmentNumber::new).zip(&self.segments)
     }

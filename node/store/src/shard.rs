@@ -17,6 +17,7 @@ use crate::notify::Notify;
 use crate::place::SegmentPlace;
 use crate::progress::RecoveryProgress;
 use crate::record::{Metadata, Record};
+use crate::record_cache::{RecordCache, RecordCacheStatistics};
 use crate::recovery::{RecoveryReport, recover};
 use crate::segments::{SegmentCounts, SegmentTable};
 use crate::sets::{SetError, SetTable};
@@ -35,6 +36,8 @@ pub struct ShardOptions {
     pub shard: u16,
     /// Bytes of DRAM that its index may take.
     pub index_memory_bytes: u64,
+    /// Bytes of DRAM that its record cache may take, all in; 0 for none.
+    pub record_cache_bytes: u64,
     /// Serve although part of the log was lost: an operator has accepted that answers may be stale.
     pub accept_stale: bool,
     /// Size in bytes up to which the index is taken to be in the CPU's caches: beyond it, gets wait for one
@@ -76,6 +79,8 @@ pub struct ShardStatistics {
     pub may_be_stale: bool,
     /// Truncations whose records are not all out of the index yet.
     pub truncations_unswept: u64,
+    /// Its record cache.
+    pub record_cache: RecordCacheStatistics,
 }
 
 impl Shard {
@@ -122,7 +127,7 @@ impl Shard {
     }
 
     /// The newest durable version of a record; `None` if there is none or it has expired. One device
-    /// read for a hit, none for a miss.
+    /// read for a record that is there, none if the record cache has it; none for a miss.
     ///
     /// # Errors
     /// See [`ReadError`]; they concern this record only.
@@ -148,6 +153,14 @@ impl Shard {
     /// See [`ReadError`]; they concern this record only.
     pub async fn get_fetched(&self, digest: &Digest) -> Result<Option<Record>, ReadError> {
         self.core.read_fetched(digest).await
+    }
+
+    /// What [`Shard::get`] would answer, if the index and the record cache are enough to know it: without
+    /// waiting and without an allocation. `None` if they are not, and always in a shard without a cache:
+    /// then [`Shard::get`] has to be asked.
+    #[must_use]
+    pub fn get_at_once(&self, digest: &Digest) -> Option<Option<Record>> {
+        self.core.read_at_once(digest)
     }
 
     /// Generation, expiry and set of a record, without a device read where the index can be trusted.
@@ -304,6 +317,11 @@ impl Shard {
             is_fenced: self.core.is_fenced(),
             may_be_stale: self.core.stale.get(),
             truncations_unswept: state.truncations.unswept_count(),
+            record_cache: state
+                .record_cache
+                .as_ref()
+                .map(RecordCache::statistics)
+                .unwrap_or_default(),
         }
     }
 
@@ -350,6 +368,13 @@ fn empty_core(
         segment_bytes: label.segment_bytes,
         write_unit_bytes: label.write_unit_bytes.into(),
     };
+    let record_cache = RecordCache::new(options.record_cache_bytes).map_err(|_| {
+        let wanted_bytes = options.record_cache_bytes;
+        OpenError::CacheMemory {
+            shard,
+            wanted_bytes,
+        }
+    })?;
     let state = State {
         index: Index::new(index_shard, options.index_memory_bytes),
         index_memory_bytes: options.index_memory_bytes,
@@ -365,6 +390,7 @@ fn empty_core(
         acknowledged: 0,
         sets: SetTable::default(),
         truncations: Truncations::default(),
+        record_cache,
         counters: Counters::default(),
     };
     Ok(ShardCore {

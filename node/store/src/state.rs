@@ -23,6 +23,7 @@ use crate::log::{Log, LogWrite};
 use crate::notify::Notify;
 use crate::outcome::{BatchEnd, Outcome};
 use crate::place::RecordPlace;
+use crate::record_cache::RecordCache;
 use crate::segments::SegmentTable;
 use crate::sets::{DefinitionPlace, SetTable};
 use crate::store_clock::StoreClock;
@@ -74,6 +75,8 @@ pub(crate) struct State {
     pub(crate) acknowledged: u64,
     pub(crate) sets: SetTable,
     pub(crate) truncations: Truncations,
+    /// `None` if the shard was given no memory for one.
+    pub(crate) record_cache: Option<RecordCache>,
     pub(crate) counters: Counters,
 }
 
@@ -177,6 +180,7 @@ impl State {
                 self.bury(appended);
             } else {
                 self.place(appended);
+                self.cache_written(batch, appended);
             }
             self.forget_pending(appended);
         }
@@ -232,6 +236,9 @@ impl State {
             .and_then(|old| self.index.remove(&row.digest, old).zip(Some(old)));
         if let Some((entry, old)) = removed {
             self.segments.note_dead(old, entry.length);
+            if let Some(cache) = &mut self.record_cache {
+                cache.remove(old);
+            }
         }
         let segment_bytes = self.segments.segment_bytes();
         if let Some(place) = RecordPlace::unpack(appended.address, segment_bytes) {
@@ -266,6 +273,17 @@ impl State {
                 Ok(()) => self.segments.note_live(appended.address, entry.length),
                 Err(_) => self.counters.index_refusals += 1,
             },
+        }
+    }
+
+    /// What was just written is likely to be read, and its bytes are at hand.
+    fn cache_written(&mut self, batch: &Batch, appended: &Appended) {
+        let Some(cache) = &mut self.record_cache else {
+            return;
+        };
+        let life = self.segments.get(batch.segment).map(|segment| segment.life);
+        if let (Some(life), Some(encoded)) = (life, batch.encoded(&appended.row)) {
+            cache.insert_written((appended.address, life), appended.previous, encoded);
         }
     }
 

@@ -199,6 +199,11 @@ impl RecordHeader {
         if found != computed {
             return Err(RecordError::HeaderChecksum { found, computed });
         }
+        Self::fields(block)
+    }
+
+    /// The fields of a header whose checksum has been compared before.
+    pub(crate) fn fields(block: &[u8; RECORD_HEADER_BYTES]) -> Result<Self, RecordError> {
         let length_flags = u32_at(block, LENGTH_FLAGS_OFFSET);
         let flag_bits = length_flags >> 24;
         let flags = u8::try_from(flag_bits)

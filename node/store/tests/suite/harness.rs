@@ -36,6 +36,7 @@ pub(crate) struct Shape {
     pub(crate) shard_count: u16,
     pub(crate) index_memory_bytes: u64,
     pub(crate) accept_stale: bool,
+    pub(crate) record_cache_bytes: u64,
 }
 
 impl Default for Shape {
@@ -50,6 +51,7 @@ impl Default for Shape {
             shard_count: 1,
             index_memory_bytes: 64 << 20,
             accept_stale: false,
+            record_cache_bytes: 0,
         }
     }
 }
@@ -188,6 +190,7 @@ impl Rig {
             shard,
             index_memory_bytes: self.shape.index_memory_bytes,
             accept_stale: self.shape.accept_stale,
+            record_cache_bytes: self.shape.record_cache_bytes,
             index_bytes_cached: 0,
         }
     }

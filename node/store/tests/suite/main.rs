@@ -13,6 +13,7 @@ mod harness;
 
 mod buffered;
 mod building;
+mod cache;
 mod damage;
 mod devices;
 mod expiry;
