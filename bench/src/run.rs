@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use clap::Args;
 use corelith_client::{
-    Client, ClientOptions, Commit, ContentBuilder, Error, PutMode, Set, Value, WriteOptions,
+    BatchBuilder, Client, ClientOptions, Commit, ContentBuilder, Error, PutMode, Set, Value,
+    WriteOptions,
 };
 use corelith_io::Clock;
 use hdrhistogram::Histogram;
@@ -51,6 +52,10 @@ pub struct RunArguments {
     /// Requests in flight in a closed loop; the most that may be in an open one.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=65536))]
     depth: u32,
+    /// Rows of each request, all gets or all puts; each counts as an operation. The depth counts requests, and a
+    /// row's latency is its request's.
+    #[arg(long, value_name = "ROWS", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    batch: u32,
     /// Arrivals a second: an open loop. None: a closed one.
     #[arg(long, value_name = "PER_SECOND")]
     rate: Option<u64>,
@@ -106,7 +111,8 @@ struct Load {
     clock: Clock,
     keys: KeyChooser,
     random: RefCell<ChaCha8Rng>,
-    value: Vec<u8>,
+    /// What every put writes.
+    bins: ContentBuilder,
     gets: RefCell<Histogram<u64>>,
     puts: RefCell<Histogram<u64>>,
     started: Cell<u64>,
@@ -148,7 +154,7 @@ async fn measure(arguments: &RunArguments) -> Result<(), Failure> {
         clock: Clock::real(),
         keys: KeyChooser::new(arguments.distribution, arguments.keys),
         random: RefCell::new(random),
-        value,
+        bins: ContentBuilder::new().bin("value", Value::Bytes(value)),
         gets: RefCell::new(histogram()),
         puts: RefCell::new(histogram()),
         started: Cell::new(0),
@@ -249,7 +255,8 @@ async fn closed_loop(load: &Rc<Load>, operations: Option<u64>, seconds: Option<u
                 if done {
                     return;
                 }
-                load.started.set(load.started.get() + 1);
+                let rows = u64::from(load.arguments.batch);
+                load.started.set(load.started.get() + rows);
                 load.one(started).await;
             }
         }));
@@ -271,7 +278,8 @@ async fn open_loop(
     let total = operations.unwrap_or_else(|| rate * seconds.unwrap_or(10));
     let places = Rc::new(tokio::sync::Semaphore::new(load.arguments.depth as usize));
     let began = load.clock.monotonic_ns();
-    for number in 0..total {
+    // Arrivals are of requests, and the rate is of operations.
+    for number in (0..total).step_by(load.arguments.batch as usize) {
         let intended = began
             + u64::try_from(u128::from(number) * 1_000_000_000 / u128::from(rate))
                 .unwrap_or(u64::MAX);
@@ -335,8 +343,11 @@ impl AcquireRc for Rc<tokio::sync::Semaphore> {
 }
 
 impl Load {
-    /// One operation, counted from `started`.
+    /// One request, counted from `started`.
     async fn one(&self, started: u64) {
+        if self.arguments.batch > 1 {
+            return self.one_batch(started).await;
+        }
         let (key, reads) = {
             let mut random = self.random.borrow_mut();
             (
@@ -354,6 +365,11 @@ impl Load {
             self.put(key).await
         };
         let took = self.clock.monotonic_ns().saturating_sub(started);
+        self.count(result, (reads, took));
+    }
+
+    /// Counts how an operation ended.
+    fn count(&self, result: Result<(), Error>, (reads, took): (bool, u64)) {
         match result {
             Ok(()) => {
                 let histogram = if reads { &self.gets } else { &self.puts };
@@ -371,9 +387,41 @@ impl Load {
         }
     }
 
+    /// A batch, counted from `started`.
+    async fn one_batch(&self, started: u64) {
+        let mut batch = BatchBuilder::new(self.set.name());
+        let reads = {
+            let mut random = self.random.borrow_mut();
+            let reads = random.random_range(0..100) < self.arguments.reads;
+            for _ in 0..self.arguments.batch {
+                let key = self.keys.next(&mut random) as i64;
+                batch = if reads {
+                    batch.get(key)
+                } else {
+                    batch.put_with(key, &self.bins, &self.write_options())
+                };
+            }
+            reads
+        };
+        let results = self.set.namespace().batch(&batch).await;
+        let took = self.clock.monotonic_ns().saturating_sub(started);
+        for result in results {
+            if reads && result.as_ref().is_ok_and(|row| !row.is_found()) {
+                self.not_found.set(self.not_found.get() + 1);
+            }
+            self.count(result.map(drop), (reads, took));
+        }
+    }
+
     async fn put(&self, key: u64) -> Result<(), Error> {
-        let bins = ContentBuilder::new().bin("value", Value::Bytes(self.value.clone()));
-        let options = WriteOptions {
+        self.set
+            .put_with(key as i64, &self.bins, &self.write_options())
+            .await
+            .map(drop)
+    }
+
+    fn write_options(&self) -> WriteOptions {
+        WriteOptions {
             mode: PutMode::Replace,
             commit: if self.arguments.buffered {
                 Commit::Buffered
@@ -381,11 +429,7 @@ impl Load {
                 Commit::NamespaceDefault
             },
             ..WriteOptions::default()
-        };
-        self.set
-            .put_with(key as i64, &bins, &options)
-            .await
-            .map(drop)
+        }
     }
 
     fn reset(&self) {

@@ -20,8 +20,8 @@ pub use commit::CommitArguments;
 pub use operate::OperateArguments;
 pub use pages::{CompletionArguments, ManArguments};
 pub use records::{
-    DeleteArguments, ExistsArguments, GetArguments, KeyArguments, PutArguments, ScanArguments,
-    StatsArguments, TouchArguments, TruncateArguments,
+    DeleteArguments, ExistsArguments, GetArguments, KeyArguments, KeysArguments, PutArguments,
+    ScanArguments, StatsArguments, TouchArguments, TruncateArguments,
 };
 pub use rows::{ExportArguments, FileFormat, LoadArguments, LoadMode};
 pub use volumes::{VolumeCommand, VolumeCreateArguments, VolumeShowArguments};

@@ -13,6 +13,7 @@ pub mod usage;
 pub mod volume;
 
 pub mod damage;
+pub mod many;
 pub mod node;
 pub mod operate;
 pub mod record_json;

@@ -1,4 +1,4 @@
-//! `put`, `get`, `delete` and `touch`: one record each.
+//! `put`, `get`, `exists`, `delete` and `touch` of one record. Several are [`many`](crate::many)'s.
 
 use corelith_client::{
     BinNames, BinSelection, ContentBuilder, DeleteRequest, GetRequest, Key, Namespace, Record,
@@ -11,6 +11,7 @@ use crate::arguments::{
 };
 use crate::failure::{Exit, Failure};
 use crate::json::{JsonKey, JsonValue};
+use crate::many;
 use crate::node::{failure_of, namespace_of, with_node};
 use crate::output::Output;
 use crate::record_json::{RecordObject, ttl_s};
@@ -54,39 +55,48 @@ pub fn put(arguments: &PutArguments, is_json: bool) -> Result<(), Failure> {
 /// # Errors
 /// The record was not read, or is not there.
 pub fn get(arguments: &GetArguments, is_json: bool) -> Result<(), Failure> {
-    let key = arguments.key.parse()?;
+    let Some(of) = arguments.keys.only() else {
+        return many::get(arguments, is_json);
+    };
+    let key = of.parse()?;
     let key_ref = key.as_key_ref().map_err(Failure::from_text)?;
-    let digest = digest_of(&arguments.key.set, &key_ref);
+    let digest = digest_of(&of.set, &key_ref);
     let names: Vec<&str> = arguments.bins.iter().map(String::as_str).collect();
     let selection = match (arguments.metadata, names.is_empty()) {
         (true, _) => BinSelection::MetadataOnly,
         (false, true) => BinSelection::All,
         (false, false) => BinSelection::Named(BinNames::new(&names)),
     };
-    let record = with_node(&arguments.key.place.node, async |client| {
-        let namespace = namespace_of(&arguments.key.place, &client).await?;
+    let record = with_node(&of.place.node, async |client| {
+        let namespace = namespace_of(&of.place, &client).await?;
         let record = namespace.get(&GetRequest { digest, selection }).await;
         record
             .map_err(failure_of)?
-            .ok_or_else(|| arguments.key.not_found(&namespace))
+            .ok_or_else(|| of.not_found(&namespace))
     })?;
     let mut output = Output::new();
     if is_json {
         output.json(&RecordObject {
             digest,
-            set: &arguments.key.set,
+            set: &of.set,
             record: &record,
             key: Some(JsonKey(key_ref)),
             has_bins: !arguments.metadata,
         })?;
     } else {
         output.line(describe(&record))?;
-        for bin in record.content().bins() {
-            let value = serde_json::to_string(&JsonValue(bin.value().decode()));
-            output.line(format!("  {} = {}", bin.name(), value.unwrap_or_default()))?;
-        }
+        print_bins(&mut output, &record)?;
     }
     output.finish()
+}
+
+/// The bins of a record, for people.
+pub(crate) fn print_bins(output: &mut Output, record: &Record) -> Result<(), Failure> {
+    for bin in record.content().bins() {
+        let value = serde_json::to_string(&JsonValue(bin.value().decode()));
+        output.line(format!("  {} = {}", bin.name(), value.unwrap_or_default()))?;
+    }
+    Ok(())
 }
 
 /// `corelith exists`.
@@ -94,10 +104,13 @@ pub fn get(arguments: &GetArguments, is_json: bool) -> Result<(), Failure> {
 /// # Errors
 /// That cannot be told, or it is not there.
 pub fn exists(arguments: &ExistsArguments, is_json: bool) -> Result<(), Failure> {
-    let key = arguments.key.parse()?;
-    let (exists, namespace) = with_node(&arguments.key.place.node, async |client| {
-        let namespace = namespace_of(&arguments.key.place, &client).await?;
-        let set = namespace.set(&arguments.key.set);
+    let Some(of) = arguments.keys.only() else {
+        return many::exists(arguments, is_json);
+    };
+    let key = of.parse()?;
+    let (exists, namespace) = with_node(&of.place.node, async |client| {
+        let namespace = namespace_of(&of.place, &client).await?;
+        let set = namespace.set(&of.set);
         let exists = set.exists(&key).await.map_err(failure_of)?;
         Ok((exists, namespace))
     })?;
@@ -115,7 +128,7 @@ pub fn exists(arguments: &ExistsArguments, is_json: bool) -> Result<(), Failure>
     if exists {
         Ok(())
     } else {
-        Err(arguments.key.not_found(&namespace))
+        Err(of.not_found(&namespace))
     }
 }
 
@@ -124,19 +137,22 @@ pub fn exists(arguments: &ExistsArguments, is_json: bool) -> Result<(), Failure>
 /// # Errors
 /// The record was not removed, that is in doubt, or it was not there.
 pub fn delete(arguments: &DeleteArguments, is_json: bool) -> Result<(), Failure> {
-    let key = arguments.key.parse()?;
+    let Some(of) = arguments.keys.only() else {
+        return many::delete(arguments, is_json);
+    };
+    let key = of.parse()?;
     let key_ref = key.as_key_ref().map_err(Failure::from_text)?;
     let request = DeleteRequest {
-        digest: digest_of(&arguments.key.set, &key_ref),
+        digest: digest_of(&of.set, &key_ref),
         expected_generation: arguments.generation,
         commit: arguments.commit.rule(),
     };
-    with_node(&arguments.key.place.node, async |client| {
-        let namespace = namespace_of(&arguments.key.place, &client).await?;
+    with_node(&of.place.node, async |client| {
+        let namespace = namespace_of(&of.place, &client).await?;
         if namespace.delete(&request).await.map_err(failure_of)? {
             Ok(())
         } else {
-            Err(arguments.key.not_found(&namespace))
+            Err(of.not_found(&namespace))
         }
     })?;
     #[derive(Serialize)]
@@ -209,7 +225,7 @@ fn print_written(metadata: RecordMetadata, is_json: bool) -> Result<(), Failure>
 }
 
 /// What is known of a record beside its bins, in a line.
-fn describe(record: &Record) -> String {
+pub(crate) fn describe(record: &Record) -> String {
     let expiry = match (ttl_s(record), record.expires_at()) {
         (Some(ttl_s), Some(time)) => format!("expires in {ttl_s} s ({})", display_time(time)),
         _ => "never expires".to_owned(),

@@ -1,5 +1,7 @@
 //! The commands on single records, scans and counters: what they take.
 
+use std::path::PathBuf;
+
 use clap::Args;
 use corelith_client::{PutMode, Ttl};
 use corelith_index::Generation;
@@ -14,8 +16,8 @@ use crate::ttl_text::parse_ttl;
 #[derive(Args, Clone, Debug)]
 pub struct KeyArguments {
     /// The record's key. A composite key is its columns joined by `|`, as in "UA|1545" (`|` and `\` in a
-    /// column get a `\` before them).
-    #[arg(allow_hyphen_values = true, value_name = "KEY")]
+    /// column get a `\` before them). One that begins with a hyphen and is no number comes after `--`.
+    #[arg(allow_negative_numbers = true, value_name = "KEY")]
     pub key: String,
 
     /// What the key's text stands for. Keys of different types are different keys.
@@ -29,6 +31,52 @@ pub struct KeyArguments {
     /// Node and namespace.
     #[command(flatten)]
     pub place: PlaceArguments,
+}
+
+/// Which records.
+#[derive(Args, Clone, Debug)]
+pub struct KeysArguments {
+    /// The records' keys. A composite key is its columns joined by `|`, as in "UA|1545" (`|` and `\` in a
+    /// column get a `\` before them). One that begins with a hyphen and is no number comes after `--`.
+    #[arg(
+        allow_negative_numbers = true,
+        required_unless_present = "keys_file",
+        conflicts_with = "keys_file",
+        value_name = "KEY"
+    )]
+    pub keys: Vec<String>,
+
+    /// A file with a key on each line; `-` for standard input.
+    #[arg(long = "keys", value_name = "FILE")]
+    pub keys_file: Option<PathBuf>,
+
+    /// What the keys' text stands for. Keys of different types are different keys.
+    #[arg(long, value_name = "TYPE", default_value = "string")]
+    pub key_type: KeyType,
+
+    /// The records' set.
+    #[arg(long, value_name = "NAME", default_value = "")]
+    pub set: String,
+
+    /// Node and namespace.
+    #[command(flatten)]
+    pub place: PlaceArguments,
+}
+
+impl KeysArguments {
+    /// The one record that is meant, where a single key was given on the command line.
+    #[must_use]
+    pub fn only(&self) -> Option<KeyArguments> {
+        match (self.keys.as_slice(), &self.keys_file) {
+            ([key], None) => Some(KeyArguments {
+                key: key.clone(),
+                key_type: self.key_type,
+                set: self.set.clone(),
+                place: self.place.clone(),
+            }),
+            _ => None,
+        }
+    }
 }
 
 /// What to write.
@@ -118,12 +166,15 @@ pub(super) const fn mode(create_only: bool, update_only: bool, replace: bool) ->
   corelith get alice
   corelith get alice --bins city,age
   corelith get 'UA|1545|2013-01-01T10:00:00Z' --set flights --json
+  corelith get alice bob
+  printf 'alice\nbob\n' | corelith get --keys -
 
-With --json, values are written as `corelith export` writes them. Exit code 3: no such record.")]
+With --json, values are written as `corelith export` writes them, of several records one a line. Exit code 3: no such
+record, or not all of them.")]
 pub struct GetArguments {
-    /// Which record.
+    /// Which records.
     #[command(flatten)]
-    pub key: KeyArguments,
+    pub keys: KeysArguments,
 
     /// Only these bins.
     #[arg(
@@ -144,12 +195,14 @@ pub struct GetArguments {
 #[command(after_help = "Examples:
   corelith exists alice
   corelith exists 17 --key-type integer --set seats
+  corelith exists alice bob
 
-The node looks into its index; no device is read. Exit code 0: it is there. Exit code 3: it is not.")]
+The node looks into its index; no device is read. Exit code 0: it is there, or all are. Exit code 3: it is not, or not
+all are.")]
 pub struct ExistsArguments {
-    /// Which record.
+    /// Which records.
     #[command(flatten)]
-    pub key: KeyArguments,
+    pub keys: KeysArguments,
 }
 
 /// What to remove.
@@ -157,14 +210,15 @@ pub struct ExistsArguments {
 #[command(after_help = "Examples:
   corelith delete alice
   corelith delete 17 --key-type integer --set seats --generation 1
+  corelith delete bob carl
 
-Exit code 3: there was no such record.")]
+Exit code 3: there was no such record, or not all of them were there.")]
 pub struct DeleteArguments {
-    /// Which record.
+    /// Which records.
     #[command(flatten)]
-    pub key: KeyArguments,
+    pub keys: KeysArguments,
 
-    /// The generation that the record must have.
+    /// The generation that the record must have; for a single one.
     #[arg(long, value_name = "N", value_parser = parse_generation)]
     pub generation: Option<Generation>,
 

@@ -92,6 +92,8 @@ impl<'a> Shell<'a> {
         let given: &[&str] = match command {
             "get" | "exists" | "touch" | "delete" => &[
                 "corelith put alice city=Berlin age=31",
+                "corelith put bob city=Paris",
+                "corelith put carl city=Rome",
                 "corelith put 17 --key-type integer --set seats by=anna",
                 FLIGHTS,
             ],

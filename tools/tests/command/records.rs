@@ -6,7 +6,7 @@ use corelith_index::ScanPosition;
 use corelith_wire::MessageKind;
 use serde_json::json;
 
-use crate::tool::{Ended, run};
+use crate::tool::{Ended, run, run_with};
 
 /// Runs a command against a node.
 fn ask(node: &MockNode, arguments: &[&str]) -> Ended {
@@ -111,6 +111,98 @@ fn a_record_is_there_or_not() {
         (&got["bins"], &got["generation"]),
         (&json!({"z": 4}), &json!(3))
     );
+}
+
+#[test]
+fn several_records_at_once() {
+    let node = MockNode::start();
+    for (key, city) in [("anna", "Bern"), ("ben", "Oslo"), ("carl", "Rome")] {
+        ask(&node, &["put", key, &format!("city={city}")]).check_done();
+    }
+    let got = ask(&node, &["get", "carl", "anna", "--json"]).json_lines();
+    assert_eq!(
+        (&got[0]["key"], &got[1]["key"]),
+        (&json!("carl"), &json!("anna"))
+    );
+    assert_eq!(got[0]["bins"], json!({"city": "Rome"}));
+    let text = ask(&node, &["get", "anna", "ben", "--bins", "city"]);
+    let text = text.check_done();
+    assert!(text.contains("\"anna\": generation 1"), "{text}");
+    assert!(text.contains("  city = \"Oslo\"\n"), "{text}");
+
+    // What is not there is told, and the others come all the same.
+    let got = ask(&node, &["get", "nobody", "ben"]);
+    got.check_failed(
+        3,
+        &[
+            "there is no record \"nobody\"",
+            "1 of 2 records are not there",
+        ],
+    );
+    assert!(got.stdout.starts_with("\"ben\": generation 1"), "{got:?}");
+    let there = ask(&node, &["exists", "anna", "nobody", "--json"]);
+    assert_eq!(there.code, 3);
+    let lines: Vec<&str> = there.stdout.lines().collect();
+    assert_eq!(
+        lines,
+        [
+            "{\"key\":\"anna\",\"exists\":true}",
+            "{\"key\":\"nobody\",\"exists\":false}"
+        ]
+    );
+    ask(&node, &["exists", "anna", "ben"]).check_done();
+
+    let address = node.address().to_string();
+    let from_stdin = |command: &[&str], input: &str| {
+        let arguments = [command, &["--keys", "-", "--host", &address]].concat();
+        run_with(&std::env::temp_dir(), &arguments, input)
+    };
+    assert_eq!(
+        from_stdin(&["get", "--json"], "ben\ncarl\n\n")
+            .json_lines()
+            .len(),
+        2
+    );
+    assert_eq!(from_stdin(&["exists"], "").check_done(), "");
+    node.inject(MessageKind::Delete, Fault::Refuse(Status::Damaged, 0));
+    let deleted = from_stdin(&["delete", "--json"], "anna\nnobody\nben\n");
+    deleted.check_failed(2, &["\"anna\"", "1 of 3 keys failed"]);
+    let lines: Vec<&str> = deleted.stdout.lines().collect();
+    assert_eq!(
+        lines,
+        [
+            "{\"key\":\"nobody\",\"deleted\":false}",
+            "{\"key\":\"ben\",\"deleted\":true}"
+        ]
+    );
+    assert_eq!(
+        ask(&node, &["delete", "anna", "carl"]).check_done(),
+        "\"anna\" deleted\n\"carl\" deleted\n"
+    );
+    assert_eq!(node.record_count(), 0);
+    ask(&node, &["delete", "a", "b", "--generation", "1"]).check_failed(1, &["one by one"]);
+    ask(&node, &["get", "--keys", "no such file"])
+        .check_failed(1, &["no such file", "standard input"]);
+}
+
+/// A mistyped flag was once taken for the key.
+#[test]
+fn what_begins_with_a_hyphen_is_a_number_or_a_flag() {
+    let node = MockNode::start();
+    ask(&node, &["put", "-17", "x=1", "--key-type", "integer"]).check_done();
+    let got = ask(&node, &["get", "-17", "--key-type", "integer", "--json"]).json();
+    assert_eq!(got["key"], json!(-17));
+    ask(&node, &["exists", "-17", "-17", "--key-type", "integer"]).check_done();
+    for command in ["get", "exists", "delete", "touch"] {
+        let wrong = ask(&node, &[command, "--host-name", "alice"]);
+        assert_eq!(wrong.code, 2, "{wrong:?}");
+        assert!(wrong.stderr.contains("--host-name"), "{wrong:?}");
+        assert!(wrong.stderr.contains("'--host'"), "{wrong:?}");
+    }
+    let address = node.address().to_string();
+    let in_folder = |arguments: &[&str]| run(&std::env::temp_dir(), arguments);
+    in_folder(&["put", "--host", &address, "--", "-x", "a=1"]).check_done();
+    in_folder(&["get", "--host", &address, "--", "-x", "-x"]).check_done();
 }
 
 #[test]

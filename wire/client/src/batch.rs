@@ -151,20 +151,21 @@ impl BatchBuilder {
 
     /// Removes a record.
     pub fn delete(self, key: impl AsKey) -> Self {
-        self.delete_generation(key, None)
+        self.delete_with(key, None, Commit::NamespaceDefault)
     }
 
-    /// Removes a record if it has the expected generation.
-    pub fn delete_generation(
+    /// Removes a record if it has the expected generation; answered when `commit` says.
+    pub fn delete_with(
         self,
         key: impl AsKey,
         expected_generation: Option<Generation>,
+        commit: Commit,
     ) -> Self {
         self.push(key, |_, digest, _| {
             Ok(Row::Delete(DeleteRequest {
                 digest,
                 expected_generation,
-                commit: Commit::NamespaceDefault,
+                commit,
             }))
         })
     }
