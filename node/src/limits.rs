@@ -62,6 +62,9 @@ pub(crate) const TURN_NS_MAX: u64 = 100_000;
 pub(crate) const SCAN_PAGE_RECORDS_MAX: usize = 512;
 /// See [`SCAN_PAGE_RECORDS_MAX`].
 pub(crate) const SCAN_PAGE_BYTES_MAX: usize = 1 << 20;
+/// Steps of an operate on an ordinary record that are carried out without a pause: at up to 300 ns each, with
+/// what they find and keep, half of what an operation may hold a core.
+pub(crate) const STEPS_AT_ONCE: usize = 256;
 /// Vectors that a core keeps for reuse, and the largest that it keeps, in bytes.
 pub(crate) const SPARE_VECTORS_MAX: usize = 256;
 /// See [`SPARE_VECTORS_MAX`].

@@ -1,6 +1,6 @@
 //! Get: one record, all of its bins, some of them, or what is known of it beside them.
 
-use corelith_record::{Content, project};
+use corelith_record::{Content, is_long, project, project_in_pieces};
 use corelith_store::{Metadata, Record, Shard};
 use corelith_wire::{
     Answer, BinSelection, GetRequest, RecordAnswer, RecordMetadata, Refusal, Status,
@@ -8,6 +8,7 @@ use corelith_wire::{
 
 use super::terms::{Lookup, Terms};
 use super::{Outcome, Reply, Room, last_update};
+use crate::pace::pace;
 use crate::refusal::{self, batch_full};
 
 /// A record that was found, with what of it is to be answered.
@@ -48,7 +49,7 @@ pub(super) async fn run(shard: &Shard, get: &GetRequest<'_>, terms: Terms<'_>) -
         Ok(None) => return Outcome::Refused(Refusal::new(Status::NotFound)),
         Err(error) => return Outcome::Refused(refusal::of_read(&error)),
     };
-    let part = select(&record, &get.selection);
+    let part = select(&record, &get.selection).await;
     let length_bytes = match &part {
         Ok(Some(content)) => content.len(),
         Ok(None) => record.content().len(),
@@ -108,7 +109,7 @@ async fn metadata_only(shard: &Shard, get: &GetRequest<'_>) -> Outcome {
 }
 
 /// The part of a record's content that a selection asks for; `None` for all of it.
-pub(super) fn select(
+pub(super) async fn select(
     record: &Record,
     selection: &BinSelection<'_>,
 ) -> Result<Option<Vec<u8>>, Refusal<'static>> {
@@ -116,12 +117,24 @@ pub(super) fn select(
         BinSelection::All => Ok(None),
         BinSelection::MetadataOnly => Ok(Some(Vec::new())),
         BinSelection::Named(names) => {
-            // The content was checked when it was put, and its checksum has been verified since.
-            let content = Content::from_stored(record.content())
-                .map_err(|_| Refusal::new(Status::Damaged))?;
-            let mut part = Vec::with_capacity(record.content().len());
-            project(&content, names.iter(), &mut part)
-                .map_err(|_| Refusal::new(Status::Internal))?;
+            let content = record.content();
+            let mut part = Vec::new();
+            let projected = if is_long(content) {
+                // In memory of its own, so that the futures of ordinary gets stay small.
+                Box::pin(async {
+                    let mut pace = pace();
+                    let content = Content::from_stored_in_pieces(content, &mut pace).await?;
+                    project_in_pieces(&content, names.iter(), &mut part, &mut pace).await
+                })
+                .await
+            } else {
+                part.reserve(content.len());
+                Content::from_stored(content)
+                    .and_then(|content| project(&content, names.iter(), &mut part))
+            };
+            // The content was checked when it was put, and its checksum has been verified since: the record
+            // was written by something that is not this node.
+            projected.map_err(|_| Refusal::new(Status::Damaged))?;
             Ok(Some(part))
         }
     }

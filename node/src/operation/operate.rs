@@ -5,8 +5,10 @@
 //! the record holds cost no device read; all others cost one.
 
 use corelith_index::SetId;
-use corelith_record::{Content, Effect, Reads, Step, StepError, Steps, operate};
-use corelith_store::{Change, Current, Needs, Shard, WriteError};
+use corelith_record::{
+    Content, Effect, KeyRef, Reads, Step, StepError, Steps, is_long, operate, operate_in_pieces,
+};
+use corelith_store::{Change, Current, Needs, Record, Shard, WriteError};
 use corelith_wire::{
     Answer, BinCounts, OperateAnswer, OperateRequest, PutMode, RecordMetadata, Refusal, Status,
     limits,
@@ -14,7 +16,9 @@ use corelith_wire::{
 
 use super::terms::Terms;
 use super::{Outcome, Reply, check_generation, get, metadata_of};
+use crate::limits::STEPS_AT_ONCE;
 use crate::namespaces::Policy;
+use crate::pace::pace;
 use crate::refusal::{self, Rejection};
 
 /// What is to be answered.
@@ -36,7 +40,14 @@ impl Operated {
 }
 
 pub(super) async fn run(shard: &Shard, request: &OperateRequest<'_>, terms: Terms<'_>) -> Outcome {
-    let steps = match Steps::parse(request.steps, request.arguments) {
+    let parsed = if is_long(request.arguments) {
+        // In memory of its own, so that the futures of ordinary operates stay small.
+        let (codes, arguments) = (request.steps, request.arguments);
+        Box::pin(async { Steps::parse_in_pieces(codes, arguments, &mut pace()).await }).await
+    } else {
+        Steps::parse(request.steps, request.arguments)
+    };
+    let steps = match parsed {
         Ok(steps) => steps,
         Err(error) => return explained(Status::InvalidArgument, &error.to_string()),
     };
@@ -83,20 +94,16 @@ async fn write(
     let mut is_gone = false;
     let mut claimed = None;
     let written = shard
-        .write_as(
+        .write_in_pieces(
             terms.commit,
             (&request.digest, needs),
             &[],
-            |current, made| {
+            async |current: Option<Current<'_>>, made: &mut Vec<u8>| {
                 terms.deadline.check()?;
                 give_back(terms, &mut claimed);
-                let change = decide(
-                    request,
-                    steps,
-                    (terms.policy, set, now_ms),
-                    current,
-                    (made, &mut reads),
-                )?;
+                let policy = (terms.policy, set, now_ms);
+                let decided = decide(request, steps, policy, current, (made, &mut reads));
+                let change = decided.await?;
                 // A write whose answer has no room is not carried out: it could not say what it read.
                 if !terms.claim(length_of(&reads)) {
                     return Err(Rejection::BatchFull);
@@ -120,7 +127,7 @@ async fn write(
     }
 }
 
-fn decide(
+async fn decide(
     request: &OperateRequest<'_>,
     steps: Steps<'_>,
     (policy, set, now_ms): (Policy, SetId, u64),
@@ -135,12 +142,10 @@ fn decide(
     }
     check_generation(request.expected_generation, current)?;
     let old = match current {
-        Some(current) if !replaces(request.mode) && !current.content.is_empty() => {
-            Content::from_stored(current.content).map_err(|_| Rejection::Content)?
-        }
-        _ => Content::empty(),
+        Some(current) if !replaces(request.mode) && !current.content.is_empty() => current.content,
+        _ => Content::EMPTY_BYTES,
     };
-    let effect = operate(&old, steps.key(), steps, made, reads).map_err(Rejection::Step)?;
+    let effect = carry_out(old, steps.key(), steps, (made, reads)).await?;
     match (effect, current) {
         (Effect::Written(0), Some(_)) => return Ok(Change::Delete),
         (Effect::Written(0), None) => return Err(Rejection::NotFound),
@@ -187,22 +192,19 @@ async fn read(
             Refusal::new(Status::GenerationMismatch).disagreement(expected.get().into(), found),
         );
     }
-    let old = match &record {
-        Some(record) => Content::from_stored(record.content()),
-        None => Ok(Content::empty()),
-    };
-    // The content was checked when it was put, and its checksum has been verified since.
-    let Ok(old) = old else {
-        return Outcome::Refused(Refusal::new(Status::Damaged));
-    };
+    let old = record
+        .as_ref()
+        .map_or(Content::EMPTY_BYTES, Record::content);
     let mut reads = Reads::default();
-    match operate(&old, None, steps, &mut Vec::new(), &mut reads) {
+    match carry_out(old, None, steps, (&mut Vec::new(), &mut reads)).await {
         Ok(_) if !terms.claim(length_of(&reads)) => Outcome::Refused(refusal::batch_full()),
         Ok(_) => Outcome::Operated(Box::new(Operated {
             metadata: Some(metadata),
             reads,
         })),
-        Err(error) => failed(steps, &error),
+        Err(Rejection::Step(error)) => failed(steps, &error),
+        // The content was checked when it was put, and its checksum has been verified since.
+        Err(_) => Outcome::Refused(Refusal::new(Status::Damaged)),
     }
 }
 
@@ -216,6 +218,27 @@ fn give_back(terms: Terms<'_>, claimed: &mut Option<usize>) {
     if let (Some(room), Some(length_bytes)) = (terms.room, claimed.take()) {
         room.give_back(length_bytes);
     }
+}
+
+/// Carries out the steps on a record's content as it is stored.
+async fn carry_out<'a>(
+    old: &'a [u8],
+    key: Option<KeyRef<'a>>,
+    steps: Steps<'a>,
+    (made, reads): (&mut Vec<u8>, &mut Reads),
+) -> Result<Effect, Rejection> {
+    if !is_long(old) && !is_long(steps.arguments()) && steps.len() <= STEPS_AT_ONCE {
+        let old = Content::from_stored(old).map_err(|_| Rejection::Content)?;
+        return operate(&old, key, steps, made, reads).map_err(Rejection::Step);
+    }
+    Box::pin(async {
+        let mut pace = pace();
+        let old = Content::from_stored_in_pieces(old, &mut pace).await;
+        let old = old.map_err(|_| Rejection::Content)?;
+        let done = operate_in_pieces(&old, key, steps, (made, reads), &mut pace).await;
+        done.map_err(Rejection::Step)
+    })
+    .await
 }
 
 /// Whether the steps begin with no bins, whatever the record holds.

@@ -4,17 +4,26 @@
 //! one. Bins that are nil are deleted; a record that is left without bins is no more.
 
 use corelith_index::SetId;
-use corelith_record::{Content, Update, merge, replace};
+use corelith_record::{
+    Content, ContentError, Update, is_long, merge, merge_in_pieces, replace, replace_in_pieces,
+};
 use corelith_store::{Change, Current, Needs, Shard};
 use corelith_wire::{PutMode, PutRequest, Refusal, Status};
 
 use super::terms::Terms;
 use super::{Outcome, check_generation, metadata_of};
 use crate::namespaces::Policy;
+use crate::pace::pace;
 use crate::refusal::{self, Rejection};
 
 pub(super) async fn run(shard: &Shard, put: &PutRequest<'_>, terms: Terms<'_>) -> Outcome {
-    let Ok(update) = Update::parse(put.content) else {
+    let parsed = if is_long(put.content) {
+        // In memory of its own, so that the futures of ordinary puts stay small.
+        Box::pin(async { Update::parse_in_pieces(put.content, &mut pace()).await }).await
+    } else {
+        Update::parse(put.content)
+    };
+    let Ok(update) = parsed else {
         return Outcome::Refused(
             Refusal::new(Status::Malformed).explained("the content breaks a rule of its encoding"),
         );
@@ -32,13 +41,14 @@ pub(super) async fn run(shard: &Shard, put: &PutRequest<'_>, terms: Terms<'_>) -
     };
     let now_ms = shard.now_ms();
     let written = shard
-        .write_as(
+        .write_in_pieces(
             terms.commit,
             (&put.digest, needs),
             put.content,
-            |current, made| {
+            async |current: Option<Current<'_>>, made: &mut Vec<u8>| {
                 terms.deadline.check()?;
-                decide(put, &update, (terms.policy, set, now_ms), current, made)
+                let policy = (terms.policy, set, now_ms);
+                decide(put, &update, policy, current, made).await
             },
         )
         .await;
@@ -48,7 +58,7 @@ pub(super) async fn run(shard: &Shard, put: &PutRequest<'_>, terms: Terms<'_>) -
     }
 }
 
-fn decide(
+async fn decide(
     put: &PutRequest<'_>,
     update: &Update<'_>,
     (policy, set, now_ms): (Policy, SetId, u64),
@@ -65,15 +75,17 @@ fn decide(
     let merges = matches!(put.mode, PutMode::Merge | PutMode::UpdateOnly);
     let bins = match current {
         Some(current) if merges => {
-            let old = Content::from_stored(current.content).map_err(|_| Rejection::Content)?;
-            merge(&old, update, made).map_err(|_| Rejection::Content)?
+            let merged = merge_into(current.content, update, made).await;
+            merged.map_err(|_| Rejection::Content)?
         }
         _ => match update.as_content() {
             Some(content) if !content.bins().is_empty() => {
                 policy.check_length(put.content)?;
                 return Ok(Change::PutInput { expiry, set });
             }
-            _ => replace(update, made).map_err(|_| Rejection::Content)?,
+            _ => replace_with(update, made)
+                .await
+                .map_err(|_| Rejection::Content)?,
         },
     };
     policy.check_length(made)?;
@@ -82,4 +94,27 @@ fn decide(
         (0, _) => Err(Rejection::NoBins),
         _ => Ok(Change::PutMade { expiry, set }),
     }
+}
+
+async fn merge_into(
+    old: &[u8],
+    update: &Update<'_>,
+    made: &mut Vec<u8>,
+) -> Result<u16, ContentError> {
+    if !is_long(old) && !is_long(update.as_bytes()) {
+        return merge(&Content::from_stored(old)?, update, made);
+    }
+    Box::pin(async {
+        let mut pace = pace();
+        let old = Content::from_stored_in_pieces(old, &mut pace).await?;
+        merge_in_pieces(&old, update, made, &mut pace).await
+    })
+    .await
+}
+
+async fn replace_with(update: &Update<'_>, made: &mut Vec<u8>) -> Result<u16, ContentError> {
+    if !is_long(update.as_bytes()) {
+        return replace(update, made);
+    }
+    Box::pin(async { replace_in_pieces(update, made, &mut pace()).await }).await
 }

@@ -23,7 +23,7 @@ use super::{Admission, Context, Outcome, Reply, Room, run_decoded};
 use crate::connection::BatchKey;
 use crate::limits::{BATCH_ROWS_AHEAD, BATCH_ROWS_RUNNING_MAX};
 use crate::namespaces::ServedNamespace;
-use crate::pace::Pace;
+use crate::pace::Turn;
 
 /// The rows of one batch that one core owns, and their answers.
 pub(crate) struct BatchPart {
@@ -71,7 +71,7 @@ pub(crate) async fn run_part(
     let answers = &mut part.answers;
     let mut book = Book {
         order: RowOrder::of(BatchRows::new(&part.rows)),
-        pace: Pace::new(context.clock, context.now_ns),
+        turn: Turn::new(context.clock, context.now_ns),
         places: Vec::new(),
         answer: |header: &FrameHeader, outcome: &Outcome| {
             let before_bytes = answers.len();
@@ -94,7 +94,7 @@ pub(crate) async fn run_part(
                     break;
                 };
                 book.end(ended);
-                book.pace.rest().await;
+                book.turn.rest().await;
             }
             let held = book.order.begin(namespace, &request).await;
             let mut place = book.places.pop().unwrap_or_else(|| Box::pin(None));
@@ -113,12 +113,12 @@ pub(crate) async fn run_part(
                     place: Some(place),
                 }),
             }
-            book.pace.rest().await;
+            book.turn.rest().await;
         }
     }
     while let Some(ended) = running.next().await {
         book.end(ended);
-        book.pace.rest().await;
+        book.turn.rest().await;
     }
 }
 
@@ -190,7 +190,7 @@ type Place<F> = Pin<Box<Option<F>>>;
 /// What is kept while rows come and go.
 struct Book<'a, F, W> {
     order: RowOrder,
-    pace: Pace<'a>,
+    turn: Turn<'a>,
     /// Places that no row is in.
     places: Vec<Place<F>>,
     /// Writes a row's answer and says how long it is.
@@ -205,7 +205,7 @@ impl<F, W: FnMut(&FrameHeader, &Outcome) -> usize> Book<'_, F, W> {
             outcome,
             mut place,
         } = ended;
-        self.pace.did((self.answer)(&header, &outcome));
+        self.turn.did((self.answer)(&header, &outcome));
         self.order.end(held);
         // What the row still holds, buffers of a device for instance, goes now.
         place.as_mut().set(None);

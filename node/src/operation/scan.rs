@@ -130,12 +130,13 @@ async fn fill(
             }
             let full = page.len() >= records_max
                 || (!page.is_empty() && page.payload_length_bytes() + content_bytes > bytes_max);
-            let pushed = |page: &mut ScanPageBuilder| match &met {
-                Ok(record) => push(page, shard, record, &scan.selection),
+            let pushed = match &met {
+                _ if full => Err(()),
+                Ok(record) => push(page, shard, record, &scan.selection).await,
                 Err(damaged) => push_damaged(page, shard, damaged),
             };
             // Records of one position are never divided between pages unless they do not fit.
-            if full || pushed(page).is_err() {
+            if pushed.is_err() {
                 progress.position = here;
                 return Ok(false);
             }
@@ -151,13 +152,13 @@ async fn fill(
     }
 }
 
-fn push(
+async fn push(
     page: &mut ScanPageBuilder,
     shard: &Shard,
     record: &Record,
     selection: &BinSelection<'_>,
 ) -> Result<(), ()> {
-    let part = select(record, selection).map_err(|_| ())?;
+    let part = select(record, selection).await.map_err(|_| ())?;
     let set = shard.set_name(record.metadata().set);
     let record = ScanRecord {
         digest: *record.digest(),

@@ -198,7 +198,25 @@ impl Shard {
         commit: Commit,
         (digest, needs): (&Digest, Needs),
         input: &[u8],
-        decide: impl FnMut(Option<Current<'_>>, &mut Vec<u8>) -> Result<Change, E>,
+        mut decide: impl FnMut(Option<Current<'_>>, &mut Vec<u8>) -> Result<Change, E>,
+    ) -> Result<Written, WriteError<E>> {
+        let decide = async |current: Option<Current<'_>>, made: &mut Vec<u8>| decide(current, made);
+        self.write_in_pieces(commit, (digest, needs), input, decide)
+            .await
+    }
+
+    /// [`Shard::write_as`] with a decision that may take long, and lets others go first in the middle of it. It
+    /// is as atomic as any: other writes of the key wait for it. Where what it saw has failed or is about to
+    /// be truncated when it ends, it is asked again.
+    ///
+    /// # Errors
+    /// See [`WriteError`].
+    pub async fn write_in_pieces<E>(
+        &self,
+        commit: Commit,
+        (digest, needs): (&Digest, Needs),
+        input: &[u8],
+        decide: impl AsyncFnMut(Option<Current<'_>>, &mut Vec<u8>) -> Result<Change, E>,
     ) -> Result<Written, WriteError<E>> {
         self.core
             .write(digest, (needs, commit), input, decide)

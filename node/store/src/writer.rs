@@ -1,7 +1,7 @@
 //! Writes: look at the newest version, let the caller decide, append, wait until it is durable.
 //!
-//! The caller decides in one synchronous step, with the key's turn held, so a decision is atomic for
-//! its key. An answer that rests on a version still on its way waits for that version; if that one
+//! The caller decides with the key's turn held, so a decision is atomic for its key, however often it lets
+//! others go first. What may change meanwhile is looked at before the append. An answer that rests on a version still on its way waits for that version; if that one
 //! fails, the decision is taken again on what is left.
 
 use std::rc::Rc;
@@ -130,7 +130,7 @@ impl ShardCore {
         digest: &Digest,
         (needs, commit): (Needs, Commit),
         input: &[u8],
-        mut decide: impl FnMut(Option<Current<'_>>, &mut Vec<u8>) -> Result<Change, E>,
+        mut decide: impl AsyncFnMut(Option<Current<'_>>, &mut Vec<u8>) -> Result<Change, E>,
     ) -> Result<Written, WriteError<E>> {
         loop {
             let attempt = self
@@ -147,7 +147,7 @@ impl ShardCore {
         digest: &Digest,
         (needs, commit): (Needs, Commit),
         input: &[u8],
-        decide: &mut impl FnMut(Option<Current<'_>>, &mut Vec<u8>) -> Result<Change, E>,
+        decide: &mut impl AsyncFnMut(Option<Current<'_>>, &mut Vec<u8>) -> Result<Change, E>,
     ) -> Result<Attempt, WriteError<E>> {
         let turn = self
             .turns
@@ -170,7 +170,7 @@ impl ShardCore {
         let current = newest.current(&self.clock);
         let existed = current.is_some();
         let mut made = Vec::new();
-        let record = match decide(current, &mut made) {
+        let record = match decide(current, &mut made).await {
             Ok(change) => {
                 assert!(
                     needs == Needs::Content || !matches!(change, Change::Touch { .. }),
@@ -350,15 +350,15 @@ impl ShardCore {
             if self.state.borrow().truncations.epoch() != epoch {
                 return Ok(None);
             }
+            let end = rests_on.as_ref().and_then(|outcome| outcome.end());
+            if matches!(end, Some(BatchEnd::InDoubt | BatchEnd::NotWritten)) {
+                return Ok(None);
+            }
             let room = self.room.wait();
             if let Append::Done(appended, outcome) = self.try_append(record)? {
                 return Ok(Some((appended, outcome)));
             }
             room.await;
-            let end = rests_on.as_ref().and_then(|outcome| outcome.end());
-            if matches!(end, Some(BatchEnd::InDoubt | BatchEnd::NotWritten)) {
-                return Ok(None);
-            }
         }
     }
 

@@ -12,6 +12,7 @@
 mod batches;
 mod deadlines;
 mod full_device;
+mod large_records;
 mod peer;
 mod running;
 mod starting;

@@ -9,6 +9,7 @@ use crate::error::NameError;
 use crate::kind::Kind;
 use crate::length::{LONG_FORM, LengthError, length_of_length, read_length, write_length};
 use crate::name::BinName;
+use crate::pace::Pace;
 
 /// One bin: its name and its value.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -64,6 +65,16 @@ impl<'a> Bin<'a> {
     pub(crate) fn check(&self) -> Result<(), BinError> {
         BinName::from_bytes(self.name.as_bytes())?;
         self.value.check()?;
+        Ok(())
+    }
+
+    /// [`Bin::check`] of a value that may be long.
+    pub(crate) async fn check_in_pieces<P: AsyncFnMut()>(
+        &self,
+        pace: &mut Pace<P>,
+    ) -> Result<(), BinError> {
+        BinName::from_bytes(self.name.as_bytes())?;
+        self.value.check_in_pieces(pace).await?;
         Ok(())
     }
 }

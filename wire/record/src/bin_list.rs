@@ -9,6 +9,7 @@ use crate::content::split_head;
 use crate::error::ContentError;
 use crate::key_ref::KeyRef;
 use crate::limits::BIN_COUNT_MAX;
+use crate::pace::{BIN_COST, Pace};
 
 /// Bins in their order, checked.
 #[derive(Clone, Copy)]
@@ -38,33 +39,59 @@ impl<'a> BinList<'a> {
         if bytes.is_empty() {
             return Ok(Self::EMPTY);
         }
+        let (list, mut rest) = Self::cut(bytes)?;
+        for ordinal in 0..list.bin_count {
+            let bin = take(&mut rest, ordinal)?;
+            bin.check()
+                .map_err(|error| ContentError::Bin { ordinal, error })?;
+        }
+        list.ending_with(rest)
+    }
+
+    /// [`Self::parse`], in pieces.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub async fn parse_in_pieces<P: AsyncFnMut()>(
+        bytes: &'a [u8],
+        pace: &mut Pace<P>,
+    ) -> Result<Self, ContentError> {
+        if bytes.is_empty() {
+            return Ok(Self::EMPTY);
+        }
+        let (list, mut rest) = Self::cut(bytes)?;
+        for ordinal in 0..list.bin_count {
+            pace.spend(BIN_COST).await;
+            let bin = take(&mut rest, ordinal)?;
+            let checked = bin.check_in_pieces(pace).await;
+            checked.map_err(|error| ContentError::Bin { ordinal, error })?;
+        }
+        list.ending_with(rest)
+    }
+
+    /// The list if its bins are what they should be, and where they begin.
+    fn cut(bytes: &'a [u8]) -> Result<(Self, &'a [u8]), ContentError> {
         let head = split_head(bytes)?;
         if head.bin_count > BIN_COUNT_MAX {
             return Err(ContentError::TooManyBins {
                 found: usize::from(head.bin_count),
             });
         }
-        let mut rest = head.rest;
-        for ordinal in 0..head.bin_count {
-            let at = rest;
-            let Some(bin) = Bin::take(&mut rest) else {
-                let error = explain(at);
-                return Err(ContentError::Bin { ordinal, error });
-            };
-            bin.check()
-                .map_err(|error| ContentError::Bin { ordinal, error })?;
-        }
-        if !rest.is_empty() {
-            return Err(ContentError::TrailingBytes {
-                length_bytes: rest.len(),
-            });
-        }
-        Ok(Self {
+        let list = Self {
             bytes,
             key: head.key,
             region: head.rest,
             bin_count: head.bin_count,
-        })
+        };
+        Ok((list, head.rest))
+    }
+
+    /// The list, if no byte is behind its last bin.
+    fn ending_with(self, rest: &[u8]) -> Result<Self, ContentError> {
+        match rest.len() {
+            0 => Ok(self),
+            length_bytes => Err(ContentError::TrailingBytes { length_bytes }),
+        }
     }
 
     /// The bytes.
@@ -96,6 +123,14 @@ impl<'a> BinList<'a> {
     pub const fn iter(&self) -> BinsIter<'a> {
         BinsIter::new(self.region, self.bin_count)
     }
+}
+
+/// Takes a bin off the head of `rest`.
+fn take<'a>(rest: &mut &'a [u8], ordinal: u16) -> Result<Bin<'a>, ContentError> {
+    Bin::take(rest).ok_or_else(|| ContentError::Bin {
+        ordinal,
+        error: explain(rest),
+    })
 }
 
 impl<'a> IntoIterator for BinList<'a> {

@@ -6,7 +6,8 @@
 use crate::collection::{ListRef, MapRef};
 use crate::error::ValueError;
 use crate::kind::Kind;
-use crate::msgpack::check_collection;
+use crate::msgpack::{check_collection, check_collection_in_pieces};
+use crate::pace::{ELEMENT_COST, Pace, invalid_utf8};
 use crate::value_ref::{Opaque, ValueRef, checked_text};
 
 /// Bytes before the cells of a GeoJSON value: flags (1) and the number of cells (2, big-endian).
@@ -127,6 +128,27 @@ impl<'a> BinValue<'a> {
         }
     }
 
+    /// [`BinValue::check`] of bytes that may be many.
+    pub(crate) async fn check_in_pieces<P: AsyncFnMut()>(
+        &self,
+        pace: &mut Pace<P>,
+    ) -> Result<(), ValueError> {
+        if self.bytes.len() <= pace.run_bytes(ELEMENT_COST) {
+            pace.spend(self.bytes.len().saturating_mul(ELEMENT_COST))
+                .await;
+            return self.check();
+        }
+        match (self.kind, self.bytes) {
+            (Kind::String, text) => check_text_in_pieces(text, pace).await,
+            (Kind::GeoJson, bytes) => check_text_in_pieces(geo_json_text(bytes)?, pace).await,
+            (Kind::List | Kind::Map, bytes) => {
+                check_collection_in_pieces(self.kind, bytes, pace).await
+            }
+            // Of the others no byte is looked at, but of those that are short.
+            _ => self.check(),
+        }
+    }
+
     fn check_bytes(&self) -> Result<(), ValueError> {
         match (self.kind, self.bytes) {
             (Kind::Bool, [found]) if *found > 1 => Err(ValueError::Bool { found: *found }),
@@ -148,6 +170,16 @@ fn check_text(bytes: &[u8]) -> Result<(), ValueError> {
         Err(error) => Err(ValueError::NotUtf8 {
             valid_up_to: error.valid_up_to(),
         }),
+    }
+}
+
+async fn check_text_in_pieces<P: AsyncFnMut()>(
+    bytes: &[u8],
+    pace: &mut Pace<P>,
+) -> Result<(), ValueError> {
+    match invalid_utf8(bytes, pace).await {
+        None => Ok(()),
+        Some(valid_up_to) => Err(ValueError::NotUtf8 { valid_up_to }),
     }
 }
 

@@ -9,6 +9,7 @@ use crate::display::{self, BoundedWriter};
 use crate::error::{BinError, ContentError, Part};
 use crate::limits::BIN_COUNT_MAX;
 use crate::name_table::NameTable;
+use crate::pace::{BIN_COST, LOOKUP_COST, Pace};
 
 /// The bins of a record, in the order in which they were written.
 #[derive(Clone, Copy)]
@@ -16,6 +17,7 @@ pub struct Bins<'a> {
     content: &'a [u8],
     region: &'a [u8],
     bin_count: u16,
+    has_nil: bool,
     directory: Option<Directory<'a>>,
 }
 
@@ -104,18 +106,100 @@ impl<'a> Bins<'a> {
             content,
             region: &[],
             bin_count: 0,
+            has_nil: false,
             directory: None,
         }
+    }
+
+    /// Whether nil stands for the value of one of them.
+    pub(crate) const fn has_nil(&self) -> bool {
+        self.has_nil
     }
 
     /// Checks the bins of `content`, the first of which starts at `first_bin`.
     pub(crate) fn parse(
         content: &'a [u8],
-        first_bin: usize,
-        bin_count: u16,
+        (first_bin, bin_count): (usize, u16),
         nil_rule: NilRule,
         scrutiny: Scrutiny,
     ) -> Result<Self, ContentError> {
+        let mut bins = Self::cut(content, first_bin, bin_count)?;
+        let mut rest = bins.region;
+        let mut table = NameTable::new(bins.region);
+        for ordinal in 0..bin_count {
+            let at = rest;
+            let Some(bin) = Bin::take(&mut rest) else {
+                return Err(in_bin(ordinal, explain(at)));
+            };
+            if bin.value().is_nil() {
+                if nil_rule == NilRule::Refused {
+                    return Err(in_bin(ordinal, BinError::Nil));
+                }
+                bins.has_nil = true;
+            }
+            if scrutiny == Scrutiny::Lengths {
+                continue;
+            }
+            if let Err(error) = bin.check() {
+                return Err(in_bin(ordinal, error));
+            }
+            let offset = bins.region.len() - at.len();
+            bins.check_place((ordinal, &bin), (first_bin, offset), &mut table)?;
+        }
+        nothing_behind(rest)?;
+        if let (Some(directory), Scrutiny::Full) = (&bins.directory, scrutiny) {
+            let mut previous: &[u8] = &[];
+            for rank in 0..bin_count {
+                previous = directory.check_rank(content, bin_count, (rank, previous))?;
+            }
+        }
+        Ok(bins)
+    }
+
+    /// [`Bins::parse`] of bins that may be many or long.
+    pub(crate) async fn parse_in_pieces<P: AsyncFnMut()>(
+        content: &'a [u8],
+        (first_bin, bin_count): (usize, u16),
+        (nil_rule, scrutiny): (NilRule, Scrutiny),
+        pace: &mut Pace<P>,
+    ) -> Result<Self, ContentError> {
+        let mut bins = Self::cut(content, first_bin, bin_count)?;
+        let mut rest = bins.region;
+        let mut table = NameTable::new(bins.region);
+        for ordinal in 0..bin_count {
+            pace.spend(BIN_COST).await;
+            let at = rest;
+            let Some(bin) = Bin::take(&mut rest) else {
+                return Err(in_bin(ordinal, explain(at)));
+            };
+            if bin.value().is_nil() {
+                if nil_rule == NilRule::Refused {
+                    return Err(in_bin(ordinal, BinError::Nil));
+                }
+                bins.has_nil = true;
+            }
+            if scrutiny == Scrutiny::Lengths {
+                continue;
+            }
+            if let Err(error) = bin.check_in_pieces(pace).await {
+                return Err(in_bin(ordinal, error));
+            }
+            let offset = bins.region.len() - at.len();
+            bins.check_place((ordinal, &bin), (first_bin, offset), &mut table)?;
+        }
+        nothing_behind(rest)?;
+        if let (Some(directory), Scrutiny::Full) = (&bins.directory, scrutiny) {
+            let mut previous: &[u8] = &[];
+            for rank in 0..bin_count {
+                pace.spend(LOOKUP_COST).await;
+                previous = directory.check_rank(content, bin_count, (rank, previous))?;
+            }
+        }
+        Ok(bins)
+    }
+
+    /// Where the bins and their directory would be.
+    fn cut(content: &'a [u8], first_bin: usize, bin_count: u16) -> Result<Self, ContentError> {
         if bin_count > BIN_COUNT_MAX {
             return Err(ContentError::TooManyBins {
                 found: usize::from(bin_count),
@@ -133,64 +217,38 @@ impl<'a> Bins<'a> {
         };
         let (region, directory) = behind_head.split_at(region_length);
         let directory = (needed > 0).then(|| Directory::new(directory, bin_count));
-        let bins = Self {
+        Ok(Self {
             content,
             region,
             bin_count,
+            has_nil: false,
             directory,
-        };
-        bins.check(first_bin, nil_rule, scrutiny)?;
-        Ok(bins)
+        })
     }
 
-    fn check(
+    /// Compares the bin that starts `offset` bytes into the region with the directory, or its name with those
+    /// before it.
+    #[inline]
+    fn check_place(
         &self,
-        first_bin: usize,
-        nil_rule: NilRule,
-        scrutiny: Scrutiny,
+        (ordinal, bin): (u16, &Bin<'a>),
+        (first_bin, offset): (usize, usize),
+        table: &mut NameTable<'a>,
     ) -> Result<(), ContentError> {
-        let mut rest = self.region;
-        let mut table = NameTable::new(self.region);
-        for ordinal in 0..self.bin_count {
-            let at = rest;
-            let Some(bin) = Bin::take(&mut rest) else {
-                return Err(in_bin(ordinal, explain(at)));
-            };
-            if nil_rule == NilRule::Refused && bin.value().is_nil() {
-                return Err(in_bin(ordinal, BinError::Nil));
+        if let Some(directory) = &self.directory {
+            let found = directory.offset(ordinal).unwrap_or(0);
+            let expected = first_bin.saturating_add(offset);
+            if usize::try_from(found) != Ok(expected) {
+                return Err(ContentError::DirectoryOffset {
+                    ordinal,
+                    found,
+                    expected,
+                });
             }
-            if scrutiny == Scrutiny::Lengths {
-                continue;
-            }
-            if let Err(error) = bin.check() {
-                return Err(in_bin(ordinal, error));
-            }
-            let offset = self.region.len() - at.len();
-            if let Some(directory) = &self.directory {
-                let found = directory.offset(ordinal).unwrap_or(0);
-                let expected = first_bin.saturating_add(offset);
-                if usize::try_from(found) != Ok(expected) {
-                    return Err(ContentError::DirectoryOffset {
-                        ordinal,
-                        found,
-                        expected,
-                    });
-                }
-            } else if !table.insert(bin.name().as_bytes(), offset) {
-                return Err(ContentError::DuplicateName { ordinal });
-            }
+        } else if !table.insert(bin.name().as_bytes(), offset) {
+            return Err(ContentError::DuplicateName { ordinal });
         }
-        if !rest.is_empty() {
-            return Err(ContentError::TrailingBytes {
-                length_bytes: rest.len(),
-            });
-        }
-        match (&self.directory, scrutiny) {
-            (Some(directory), Scrutiny::Full) => {
-                directory.check_order(self.content, self.bin_count)
-            }
-            (Some(_), Scrutiny::Lengths) | (None, _) => Ok(()),
-        }
+        Ok(())
     }
 
     /// Checks that no two bins have one name, where there is no directory that would show it.
@@ -243,6 +301,13 @@ impl<'a> Iterator for BinsIter<'a> {
 }
 
 impl ExactSizeIterator for BinsIter<'_> {}
+
+const fn nothing_behind(rest: &[u8]) -> Result<(), ContentError> {
+    match rest.len() {
+        0 => Ok(()),
+        length_bytes => Err(ContentError::TrailingBytes { length_bytes }),
+    }
+}
 
 const fn in_bin(ordinal: u16, error: BinError) -> ContentError {
     ContentError::Bin { ordinal, error }

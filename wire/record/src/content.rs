@@ -10,6 +10,7 @@ use crate::display;
 use crate::error::{ContentError, Part};
 use crate::key_ref::{KeyRef, write_key};
 use crate::limits::CONTENT_LENGTH_BYTES_MAX;
+use crate::pace::Pace;
 
 /// The format of the bytes. A new one says here what it changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,6 +105,20 @@ impl<'a> Content<'a> {
         })
     }
 
+    /// [`Self::from_stored`], in pieces.
+    ///
+    /// # Errors
+    /// As [`Self::from_stored`].
+    pub async fn from_stored_in_pieces<P: AsyncFnMut()>(
+        bytes: &'a [u8],
+        pace: &mut Pace<P>,
+    ) -> Result<Self, ContentError> {
+        let rules = (NilRule::Refused, Scrutiny::Lengths);
+        Ok(Self {
+            view: View::parse_in_pieces(bytes, rules, pace).await?,
+        })
+    }
+
     /// The bytes: what a frame carries and what the device holds.
     #[must_use]
     pub const fn as_bytes(&self) -> &'a [u8] {
@@ -155,6 +170,20 @@ impl<'a> Update<'a> {
         })
     }
 
+    /// [`Self::parse`], in pieces.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub async fn parse_in_pieces<P: AsyncFnMut()>(
+        bytes: &'a [u8],
+        pace: &mut Pace<P>,
+    ) -> Result<Self, ContentError> {
+        let rules = (NilRule::Allowed, Scrutiny::Full);
+        Ok(Self {
+            view: View::parse_in_pieces(bytes, rules, pace).await?,
+        })
+    }
+
     /// The bytes.
     #[must_use]
     pub const fn as_bytes(&self) -> &'a [u8] {
@@ -177,8 +206,7 @@ impl<'a> Update<'a> {
     /// replaced is stored as it came.
     #[must_use]
     pub fn as_content(&self) -> Option<Content<'a>> {
-        let deletes = self.view.bins.iter().any(|bin| bin.value().is_nil());
-        (!deletes).then_some(Content { view: self.view })
+        (!self.view.bins.has_nil()).then_some(Content { view: self.view })
     }
 }
 
@@ -192,7 +220,20 @@ impl<'a> View<'a> {
     fn parse(bytes: &'a [u8], nil_rule: NilRule, scrutiny: Scrutiny) -> Result<Self, ContentError> {
         let head = split_head(bytes)?;
         let first_bin = bytes.len().saturating_sub(head.rest.len());
-        let bins = Bins::parse(bytes, first_bin, head.bin_count, nil_rule, scrutiny)?;
+        let bins = Bins::parse(bytes, (first_bin, head.bin_count), nil_rule, scrutiny)?;
+        let key = head.key;
+        Ok(Self { bytes, key, bins })
+    }
+
+    async fn parse_in_pieces<P: AsyncFnMut()>(
+        bytes: &'a [u8],
+        rules: (NilRule, Scrutiny),
+        pace: &mut Pace<P>,
+    ) -> Result<Self, ContentError> {
+        let head = split_head(bytes)?;
+        let first_bin = bytes.len().saturating_sub(head.rest.len());
+        let place = (first_bin, head.bin_count);
+        let bins = Bins::parse_in_pieces(bytes, place, rules, pace).await?;
         let key = head.key;
         Ok(Self { bytes, key, bins })
     }

@@ -8,13 +8,16 @@ use crate::bin::{Bin, encoded_length, write_head};
 use crate::bin_value::BinValue;
 use crate::bins::{Bins, NilRule, Scrutiny};
 use crate::content::{BIN_COUNT_OFFSET, ContentFormat, HEADER_LENGTH};
-use crate::directory::{Directory, NameOrder, directory_length, write_directory};
+use crate::directory::{
+    NameOrder, Origin, Part, directory_length, write_directory, write_directory_in_pieces,
+};
 use crate::error::{BinError, ContentError, MsgpackError, ValueError};
 use crate::key_ref::KeyRef;
 use crate::kind::Kind;
 use crate::limits::{BIN_COUNT_MAX, CONTENT_LENGTH_BYTES_MAX, WALKED_BIN_COUNT_MAX};
 use crate::msgpack::LengthCounter;
 use crate::name::BinName;
+use crate::pace::{BIN_COST, Pace};
 use crate::value::Value;
 
 /// What stands before a GeoJSON text without cells.
@@ -101,7 +104,7 @@ impl<'o> ContentWriter<'o> {
                 error: BinError::Nil,
             });
         }
-        self.finish(Names::Unknown)
+        self.finish(NameOrder::Unknown)
     }
 
     /// Completes what a write says; nil deletes. Returns the number of bins, nil ones included.
@@ -109,21 +112,31 @@ impl<'o> ContentWriter<'o> {
     /// # Errors
     /// [`ContentError::DuplicateName`]; the buffer is then as it was.
     pub fn finish_update(self) -> Result<u16, ContentError> {
-        self.finish(Names::Unknown)
+        self.finish(NameOrder::Unknown)
     }
 
-    /// Completes a content whose names are known to differ from each other, and whose values are
-    /// known not to be nil.
-    pub(crate) fn finish_distinct(self) -> Result<u16, ContentError> {
-        self.finish(Names::Distinct)
+    /// Completes a content whose bins come from where `origin` says: none is nil, and no two have one
+    /// name.
+    pub(crate) fn finish_from(self, origin: Origin<'_>) -> Result<u16, ContentError> {
+        self.finish(NameOrder::From(origin))
     }
 
     /// Completes a content whose bins have the names of `bins`, in their order.
     pub(crate) fn finish_with_names_of(self, bins: &Bins<'_>) -> Result<u16, ContentError> {
-        match bins.directory() {
-            Some(directory) => self.finish(Names::As(directory)),
-            None => self.finish(Names::Distinct),
-        }
+        self.finish(order_of(bins))
+    }
+
+    /// [`Self::finish_from`] or [`Self::finish_with_names_of`], as `order` says, of many bins.
+    pub(crate) async fn finish_in_pieces<P: AsyncFnMut()>(
+        mut self,
+        order: NameOrder<'_>,
+        pace: &mut Pace<P>,
+    ) -> Result<u16, ContentError> {
+        self.write_count();
+        let place = (self.start, self.first_bin);
+        write_directory_in_pieces(self.out, place, (self.bin_count, order), pace).await?;
+        self.is_finished = true;
+        Ok(self.bin_count)
     }
 
     /// Completes a list of bins ([`BinList`](crate::BinList)): names may repeat, and there is no directory.
@@ -137,6 +150,40 @@ impl<'o> ContentWriter<'o> {
         self.make_room(bin.encoded().len())?;
         self.has_nil |= bin.value().is_nil();
         self.out.extend_from_slice(bin.encoded());
+        self.bin_count += 1;
+        Ok(())
+    }
+
+    /// [`Self::put_bin`] of one that may be long.
+    pub(crate) async fn put_bin_in_pieces<P: AsyncFnMut()>(
+        &mut self,
+        bin: &Bin<'_>,
+        pace: &mut Pace<P>,
+    ) -> Result<(), ContentError> {
+        self.make_room(bin.encoded().len())?;
+        self.has_nil |= bin.value().is_nil();
+        pace.spend(BIN_COST).await;
+        pace.copy(bin.encoded(), self.out).await;
+        self.bin_count += 1;
+        Ok(())
+    }
+
+    /// [`Self::put_parts`] of those that may be long.
+    pub(crate) async fn put_parts_in_pieces<P: AsyncFnMut()>(
+        &mut self,
+        (name, kind): (BinName<'_>, Kind),
+        parts: impl Iterator<Item = &[u8]> + Clone,
+        pace: &mut Pace<P>,
+    ) -> Result<(), ContentError> {
+        let lengths = parts.clone().map(<[u8]>::len);
+        let value_length = lengths.fold(0, usize::saturating_add);
+        self.make_room(encoded_length(kind, name, value_length))?;
+        self.has_nil |= kind == Kind::Nil;
+        pace.spend(BIN_COST).await;
+        write_head(kind, name, value_length, self.out);
+        for part in parts {
+            pace.copy(part, self.out).await;
+        }
         self.bin_count += 1;
         Ok(())
     }
@@ -211,18 +258,14 @@ impl<'o> ContentWriter<'o> {
         }
     }
 
-    fn finish(mut self, names: Names<'_>) -> Result<u16, ContentError> {
+    fn finish(mut self, order: NameOrder<'_>) -> Result<u16, ContentError> {
         self.write_count();
-        let order = match names {
-            Names::Unknown if self.bin_count <= WALKED_BIN_COUNT_MAX => {
-                self.written_bins()?.check_names()?;
-                NameOrder::Unknown
-            }
-            // Sorting them for the directory shows which are alike.
-            Names::Unknown | Names::Distinct => NameOrder::Unknown,
-            Names::As(directory) => NameOrder::As(directory),
-        };
-        write_directory(self.out, self.start, self.first_bin, self.bin_count, order)?;
+        // Sorting more of them for the directory shows which are alike.
+        if matches!(order, NameOrder::Unknown) && self.bin_count <= WALKED_BIN_COUNT_MAX {
+            self.written_bins()?.check_names()?;
+        }
+        let place = (self.start, self.first_bin);
+        write_directory(self.out, place, self.bin_count, order)?;
         self.is_finished = true;
         Ok(self.bin_count)
     }
@@ -238,14 +281,8 @@ impl<'o> ContentWriter<'o> {
     /// The bins written so far, which are too few for a directory.
     fn written_bins(&self) -> Result<Bins<'_>, ContentError> {
         let content = self.out.get(self.start..).unwrap_or_default();
-        let (first_bin, bin_count) = (self.first_bin, self.bin_count);
-        Bins::parse(
-            content,
-            first_bin,
-            bin_count,
-            NilRule::Allowed,
-            Scrutiny::Lengths,
-        )
+        let place = (self.first_bin, self.bin_count);
+        Bins::parse(content, place, NilRule::Allowed, Scrutiny::Lengths)
     }
 
     fn first_nil(&self) -> u16 {
@@ -268,12 +305,14 @@ impl Drop for ContentWriter<'_> {
     }
 }
 
-/// What is known of the names that were put.
-enum Names<'a> {
-    /// Nothing: they are compared.
-    Unknown,
-    /// They differ, since they come from one content, or were looked for in it.
-    Distinct,
-    /// They are those of another content, in the same places, and this is its directory.
-    As(Directory<'a>),
+/// The order of bins that have the names of these, at the same places.
+pub(crate) fn order_of<'a>(bins: &Bins<'a>) -> NameOrder<'a> {
+    match bins.directory() {
+        Some(directory) => NameOrder::As(directory),
+        // So few that no order is written.
+        None => NameOrder::From(Origin {
+            kept: Part::UNKNOWN,
+            added: Part::UNKNOWN,
+        }),
+    }
 }

@@ -8,6 +8,7 @@
 //! - No I/O, no time, no `unsafe`, no allocation in readers; writers append to a caller's buffer.
 //! - Whatever a peer sends is an error value or a valid view. No byte sequence panics, recurses
 //!   without bound, or costs more than the logarithm of bins times its length.
+//! - What a long content may cost more than a piece of is offered in pieces, too, and stops after each.
 //! - One content has one spelling, but for the msgpack of lists and maps, which is carried byte for
 //!   byte as it came.
 //!
@@ -16,6 +17,8 @@
 #![forbid(unsafe_code)]
 
 pub mod limits;
+
+mod pace;
 
 mod error;
 mod kind;
@@ -73,11 +76,12 @@ pub use error::{
 pub use key::Key;
 pub use key_ref::{DigestInput, KeyKind, KeyRef, KeyValue};
 pub use kind::Kind;
-pub use merge::{merge, merged_length_bytes_max, replace};
+pub use merge::{merge, merge_in_pieces, merged_length_bytes_max, replace, replace_in_pieces};
 pub use name::BinName;
-pub use operate::{Effect, Reads, operate};
+pub use operate::{Effect, Reads, operate, operate_in_pieces};
 pub use order::OrderFlags;
-pub use project::project;
+pub use pace::{Pace, is_long};
+pub use project::{project, project_in_pieces};
 pub use step::{Step, StepKind, Steps, StepsIter};
 pub use steps_builder::{EncodedSteps, StepsBuilder};
 pub use value::{List, Map, Value};

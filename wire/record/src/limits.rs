@@ -47,6 +47,11 @@ pub const COMPOSITE_COLUMN_COUNT_MAX: usize = 64;
 /// may hold a core, and within the bins of one record.
 pub const STEP_COUNT_MAX: usize = 1024;
 
+/// What a piece of work on a long content may cost, in bytes copied: 256 KiB, some 25 us of copying. Other
+/// work is reckoned in copied bytes by what it takes at worst, so that a piece stays below 100 us, half of what
+/// any operation may hold a core.
+pub const PIECE_COST: usize = 256 * 1024;
+
 // Offsets of the directory are 32 bits wide.
 const _: () = assert!(CONTENT_LENGTH_BYTES_MAX < 1 << 24);
 // The count's highest bit is reserved.

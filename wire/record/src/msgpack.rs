@@ -7,7 +7,7 @@
 mod check;
 mod token;
 
-pub(crate) use check::check_collection;
+pub(crate) use check::{check_collection, check_collection_in_pieces};
 pub(crate) use token::{LengthCounter, Sink, Token, skip_element};
 
 /// The lengths of a slice as msgpack announces them: 32 bits.

@@ -11,6 +11,7 @@ use crate::edit::{Edit, Sum, add};
 use crate::error::{ContentError, EditError, Operation};
 use crate::kind::Kind;
 use crate::name::BinName;
+use crate::pace::Pace;
 
 /// A bin's value in the making.
 #[derive(Clone, Debug)]
@@ -82,6 +83,46 @@ impl<'a> NewValue<'a> {
                 let pieces: Vec<&[u8]> = pieces.iter().copied().collect();
                 writer.put_parts(name, *kind, &pieces)
             }
+        }
+    }
+
+    /// [`Self::put`] of a value that may be long.
+    pub(crate) async fn put_in_pieces<P: AsyncFnMut()>(
+        &self,
+        name: BinName<'_>,
+        writer: &mut ContentWriter<'_>,
+        pace: &mut Pace<P>,
+    ) -> Result<(), ContentError> {
+        match self {
+            Self::Absent | Self::Sum(_) => self.put(name, writer),
+            Self::Whole(value) => {
+                let parts = std::iter::once(value.as_bytes());
+                writer
+                    .put_parts_in_pieces((name, value.kind()), parts, pace)
+                    .await
+            }
+            Self::Pair(kind, parts) => {
+                let parts = parts.iter().copied();
+                writer.put_parts_in_pieces((name, *kind), parts, pace).await
+            }
+            Self::Joined(kind, pieces) => {
+                let parts = pieces.iter().copied();
+                writer.put_parts_in_pieces((name, *kind), parts, pace).await
+            }
+        }
+    }
+
+    /// How many bytes the value takes.
+    pub(crate) fn length_bytes(&self) -> usize {
+        let sum = |parts: &mut dyn Iterator<Item = &&'a [u8]>| {
+            parts.fold(0, |sum: usize, part| sum.saturating_add(part.len()))
+        };
+        match self {
+            Self::Absent => 0,
+            Self::Whole(value) => value.as_bytes().len(),
+            Self::Sum(_) => 8,
+            Self::Pair(_, parts) => sum(&mut parts.iter()),
+            Self::Joined(_, pieces) => sum(&mut pieces.iter()),
         }
     }
 

@@ -5,10 +5,12 @@
 
 use crate::content::Content;
 use crate::content_writer::ContentWriter;
+use crate::directory::{NameOrder, Origin, Part};
 use crate::error::ContentError;
 use crate::limits::WALKED_BIN_COUNT_MAX;
 use crate::name_index::NameIndex;
 use crate::ordinal_set::{OrdinalSet, WORDS_MAX};
+use crate::pace::{BIN_COST, LOOKUP_COST, Pace};
 
 /// Appends to `out` a content with the key of `content` and those of its bins that `names` holds.
 /// Names that the record has no bin for, and repeated ones, count nothing. Returns how many bins
@@ -26,6 +28,40 @@ pub fn project<'n>(
     } else {
         project_within::<WORDS_MAX>(content, names, out)
     }
+}
+
+/// [`project`], in pieces.
+///
+/// # Errors
+/// As [`project`].
+pub async fn project_in_pieces<'n, P: AsyncFnMut()>(
+    content: &Content<'_>,
+    names: impl IntoIterator<Item = &'n str>,
+    out: &mut Vec<u8>,
+    pace: &mut Pace<P>,
+) -> Result<u16, ContentError> {
+    let mut named = OrdinalSet::<WORDS_MAX>::new();
+    let index = NameIndex::new(content.bins());
+    for name in names {
+        pace.spend(LOOKUP_COST).await;
+        if let Some((place, _)) = index.get(name.as_bytes()) {
+            named.insert(place);
+        }
+    }
+    // Memory that grew later would be copied, all at once.
+    out.reserve(content.as_bytes().len());
+    let mut writer = ContentWriter::new(out, content.key());
+    for (place, bin) in content.bins().enumerate() {
+        pace.spend(BIN_COST).await;
+        if named.contains(place) {
+            writer.put_bin_in_pieces(&bin, pace).await?;
+        }
+    }
+    let order = NameOrder::From(Origin {
+        kept: Part::of(content.bins().directory(), named.taken()),
+        added: Part::UNKNOWN,
+    });
+    writer.finish_in_pieces(order, pace).await
 }
 
 fn project_within<'n, const WORDS: usize>(
@@ -46,5 +82,8 @@ fn project_within<'n, const WORDS: usize>(
             writer.put_bin(&bin)?;
         }
     }
-    writer.finish_distinct()
+    writer.finish_from(Origin {
+        kept: Part::of(content.bins().directory(), named.taken()),
+        added: Part::UNKNOWN,
+    })
 }

@@ -11,6 +11,7 @@ use crate::error::StepsError;
 use crate::key_ref::KeyRef;
 use crate::limits::STEP_COUNT_MAX;
 use crate::name::BinName;
+use crate::pace::Pace;
 
 /// What one step does, without the bin that it does it to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,13 +132,25 @@ impl<'a> Steps<'a> {
     /// # Errors
     /// [`StepsError`] says what is wrong and with which step.
     pub fn parse(codes: &'a [u8], arguments: &'a [u8]) -> Result<Self, StepsError> {
-        if codes.is_empty() {
-            return Err(StepsError::None);
-        }
-        if codes.len() > STEP_COUNT_MAX {
-            return Err(StepsError::TooMany { found: codes.len() });
-        }
-        let arguments = BinList::parse(arguments)?;
+        check_count(codes)?;
+        Self::join(codes, BinList::parse(arguments)?)
+    }
+
+    /// [`Self::parse`] of arguments that may be long, in pieces.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub async fn parse_in_pieces<P: AsyncFnMut()>(
+        codes: &'a [u8],
+        arguments: &'a [u8],
+        pace: &mut Pace<P>,
+    ) -> Result<Self, StepsError> {
+        check_count(codes)?;
+        Self::join(codes, BinList::parse_in_pieces(arguments, pace).await?)
+    }
+
+    /// Checks that codes and arguments belong to each other.
+    fn join(codes: &'a [u8], arguments: BinList<'a>) -> Result<Self, StepsError> {
         let mut bins = arguments.iter();
         for (step, code) in (0_u16..).zip(codes) {
             let Some(kind) = StepKind::from_code(*code) else {
@@ -157,6 +170,12 @@ impl<'a> Steps<'a> {
             0 => Ok(Self { codes, arguments }),
             left => Err(StepsError::BinsLeft { left }),
         }
+    }
+
+    /// The bins that they take, as they came.
+    #[must_use]
+    pub const fn arguments(&self) -> &'a [u8] {
+        self.arguments.as_bytes()
     }
 
     /// How many there are: 1 to `STEP_COUNT_MAX`.
@@ -223,6 +242,14 @@ impl<'a> Steps<'a> {
         self.codes
             .iter()
             .filter_map(|code| StepKind::from_code(*code))
+    }
+}
+
+const fn check_count(codes: &[u8]) -> Result<(), StepsError> {
+    match codes.len() {
+        0 => Err(StepsError::None),
+        1..=STEP_COUNT_MAX => Ok(()),
+        found => Err(StepsError::TooMany { found }),
     }
 }
 

@@ -28,6 +28,7 @@ mod restart;
 mod scans;
 mod sets;
 mod sizes;
+mod slow_decisions;
 mod space;
 mod summaries;
 mod tombstones;

@@ -6,19 +6,11 @@ use crate::error::{MsgpackError, ValueError};
 use crate::kind::Kind;
 use crate::limits::VALUE_DEPTH_MAX;
 use crate::msgpack::token::{Token, skip_plain};
+use crate::pace::{ELEMENT_COST, Pace, invalid_utf8};
 
 /// Checks that `bytes` are exactly one collection of `kind` (list or map).
 pub(crate) fn check_collection(kind: Kind, bytes: &[u8]) -> Result<(), ValueError> {
-    let found = match (kind, Token::read(&mut &*bytes)) {
-        (Kind::List, Ok(Token::List(_))) | (Kind::Map, Ok(Token::Map(_))) => None,
-        (_, Ok(_)) => bytes.first().copied(),
-        // Said better by the walk below.
-        (_, Err(_)) => None,
-    };
-    if let Some(found) = found {
-        return Err(ValueError::NotThatCollection { kind, found });
-    }
-
+    check_outermost(kind, bytes)?;
     let mut rest = bytes;
     let mut open = OpenCollections::new();
     while open.take_element() {
@@ -26,20 +18,72 @@ pub(crate) fn check_collection(kind: Kind, bytes: &[u8]) -> Result<(), ValueErro
             continue;
         }
         let at = rest;
-        if let Err(error) = step(&mut rest, &mut open) {
-            let offset = bytes.len().saturating_sub(at.len());
-            return Err(ValueError::Msgpack { offset, error });
+        let checked = step(&mut rest, &mut open).and_then(|text| match std::str::from_utf8(text) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(MsgpackError::NotUtf8 {
+                valid_up_to: error.valid_up_to(),
+            }),
+        });
+        checked.map_err(|error| in_element(bytes, at, error))?;
+    }
+    nothing_behind(rest)
+}
+
+/// [`check_collection`] of bytes that may be many.
+pub(crate) async fn check_collection_in_pieces<P: AsyncFnMut()>(
+    kind: Kind,
+    bytes: &[u8],
+    pace: &mut Pace<P>,
+) -> Result<(), ValueError> {
+    check_outermost(kind, bytes)?;
+    let mut rest = bytes;
+    let mut open = OpenCollections::new();
+    while open.take_element() {
+        pace.spend(ELEMENT_COST).await;
+        if skip_plain(&mut rest) {
+            continue;
+        }
+        let at = rest;
+        let text = step(&mut rest, &mut open).map_err(|error| in_element(bytes, at, error))?;
+        if let Some(valid_up_to) = invalid_utf8(text, pace).await {
+            let error = MsgpackError::NotUtf8 { valid_up_to };
+            return Err(in_element(bytes, at, error));
         }
     }
+    nothing_behind(rest)
+}
+
+/// Checks that `bytes` begin with a collection of `kind`.
+fn check_outermost(kind: Kind, bytes: &[u8]) -> Result<(), ValueError> {
+    let found = match (kind, Token::read(&mut &*bytes)) {
+        (Kind::List, Ok(Token::List(_))) | (Kind::Map, Ok(Token::Map(_))) => None,
+        (_, Ok(_)) => bytes.first().copied(),
+        // Said better by the walk below.
+        (_, Err(_)) => None,
+    };
+    match found {
+        Some(found) => Err(ValueError::NotThatCollection { kind, found }),
+        None => Ok(()),
+    }
+}
+
+/// An error in the element that begins where `at` does.
+fn in_element(bytes: &[u8], at: &[u8], error: MsgpackError) -> ValueError {
+    let offset = bytes.len().saturating_sub(at.len());
+    ValueError::Msgpack { offset, error }
+}
+
+fn nothing_behind(rest: &[u8]) -> Result<(), ValueError> {
     match rest.len() {
         0 => Ok(()),
         length_bytes => Err(ValueError::TrailingBytes { length_bytes }),
     }
 }
 
-/// Reads one token and whatever belongs to it alone.
+/// Reads one token and whatever belongs to it alone. Returns its text, of which the caller has yet to find that
+/// it is UTF-8; empty for one that has none.
 #[inline]
-fn step(rest: &mut &[u8], open: &mut OpenCollections) -> Result<(), MsgpackError> {
+fn step<'a>(rest: &mut &'a [u8], open: &mut OpenCollections) -> Result<&'a [u8], MsgpackError> {
     let token = Token::read(rest)?;
     match token {
         Token::List(_) | Token::Map(_) => {
@@ -51,16 +95,12 @@ fn step(rest: &mut &[u8], open: &mut OpenCollections) -> Result<(), MsgpackError
                     available: rest.len(),
                 });
             }
-            open.enter(count)
+            open.enter(count)?;
+            Ok(&[])
         }
         Token::Typed { kind, bytes } => {
             let is_text = kind == Kind::String.to_byte() || kind == Kind::GeoJson.to_byte();
-            if is_text && let Err(error) = std::str::from_utf8(bytes) {
-                return Err(MsgpackError::NotUtf8 {
-                    valid_up_to: error.valid_up_to(),
-                });
-            }
-            Ok(())
+            Ok(if is_text { bytes } else { &[] })
         }
         // Wildcard and infinity: extensions of kind -1 with one byte.
         Token::Extension {
@@ -73,7 +113,7 @@ fn step(rest: &mut &[u8], open: &mut OpenCollections) -> Result<(), MsgpackError
         | Token::Unsigned(_)
         | Token::Double(_)
         | Token::Untyped
-        | Token::Extension { .. } => Ok(()),
+        | Token::Extension { .. } => Ok(&[]),
     }
 }
 

@@ -18,4 +18,6 @@ mod merge_model;
 #[cfg(test)]
 mod operate;
 #[cfg(test)]
+mod pieces;
+#[cfg(test)]
 mod round_trip;
