@@ -9,23 +9,25 @@ mod batch;
 mod greet;
 mod truncate;
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::task::Poll;
 
-use corelith_io::{Received, Stream};
-use corelith_wire::{FrameHeader, MessageKind, Refusal, Request, Status};
+use corelith_io::{Received, SendBuffer, Stream};
+use corelith_wire::{Answer, FrameHeader, MessageKind, Refusal, Request, Status};
 
 pub(crate) use batch::{BatchKey, Batches, run_part_for, take_back};
 
 use crate::core::Core;
 use crate::frames::{FrameAssembler, body_of};
 use crate::hop::Hop;
-use crate::limits::{IN_FLIGHT_PER_CONNECTION_MAX, TURN_BYTES};
+use crate::limits::{IN_FLIGHT_PER_CONNECTION_MAX, PIECE_BYTES, TURN_BYTES};
 use crate::metrics::bump;
 use crate::operation::{self, Context, Reply};
 use crate::outbox::Outbox;
+use crate::pace::yield_now;
 use crate::refusal::busy;
 
 /// Number of a connection on its core; never used twice, so a late answer meets nobody else.
@@ -153,18 +155,23 @@ async fn send_all(core: Rc<Core>, connection: Rc<Connection>) {
     let mut spare = core.spare();
     while let Some(bytes) = connection.outbox.next(spare).await {
         let length = bytes.len();
-        let send = connection.stream.send(bytes, 0..length);
-        let Some((buffer, result)) = connection.outbox.unless_abandoned(send).await else {
-            return;
-        };
+        let mut buffer = SendBuffer::from(bytes);
+        for start in (0..length).step_by(PIECE_BYTES) {
+            let end = length.min(start + PIECE_BYTES);
+            let send = connection.stream.send(buffer, start..end);
+            let Some((sent, result)) = connection.outbox.unless_abandoned(send).await else {
+                return;
+            };
+            if let Err(error) = result {
+                tracing::debug!(%error, "answers could not be sent");
+                connection.outbox.abandon();
+                return;
+            }
+            buffer = sent;
+        }
         spare = buffer.into_bytes().unwrap_or_default();
         spare.clear();
         spare.shrink_to(crate::limits::OUTBOX_BYTES_MAX);
-        if let Err(error) = result {
-            tracing::debug!(%error, "answers could not be sent");
-            connection.outbox.abandon();
-            return;
-        }
         let sent = core.metrics.sent_bytes.get();
         core.metrics
             .sent_bytes
@@ -192,7 +199,7 @@ async fn read_all(core: &Rc<Core>, connection: &Rc<Connection>) {
             if fed.is_err() {
                 break;
             }
-            end_of_turn().await;
+            yield_now().await;
         }
         if let Err(error) = fed {
             bump(&metrics.broken_streams);
@@ -202,20 +209,6 @@ async fn read_all(core: &Rc<Core>, connection: &Rc<Connection>) {
             return;
         }
     }
-}
-
-/// Lets every other task that is ready run once.
-async fn end_of_turn() {
-    let mut is_over = false;
-    std::future::poll_fn(|context| {
-        if is_over {
-            return Poll::Ready(());
-        }
-        is_over = true;
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }
 
 /// The last answer on a connection, to no request in particular.
@@ -233,9 +226,10 @@ fn say_goodbye(core: &Core, connection: &Connection, refusal: &Refusal<'_>) {
 fn dispatch(
     core: &Rc<Core>,
     connection: &Rc<Connection>,
-    (header, frame): (&FrameHeader, &[u8]),
+    (header, whole): (&FrameHeader, Cow<'_, [u8]>),
     arrived_ns: u64,
 ) {
+    let frame: &[u8] = &whole;
     let metrics = &core.metrics;
     bump(&metrics.requests);
     let refuse = |refusal: &Refusal<'_>| {
@@ -292,7 +286,10 @@ fn dispatch(
     }
     connection.in_flight.set(connection.in_flight.get() + 1);
     core.took_on();
-    let bytes = core.copy_of(frame);
+    let bytes = match whole {
+        Cow::Borrowed(frame) => core.copy_of(frame),
+        Cow::Owned(frame) => frame,
+    };
     if owner == core.number {
         run_here(core, connection, (header, bytes), arrived_ns);
     } else {
@@ -355,9 +352,14 @@ fn run_here(
     glommio::spawn_local(async move {
         // It begins in the turn in which it arrived: the clock is not asked again.
         let outcome = run(&core, &frame, (arrived_ns, arrived_ns)).await;
-        connection
-            .outbox
-            .append(|out| write(&core, &frame, &outcome, out));
+        if outcome.payload_bytes() > PIECE_BYTES {
+            let answer = Box::pin(write_in_pieces(&core, &frame, &outcome)).await;
+            connection.outbox.append_whole(answer);
+        } else {
+            connection
+                .outbox
+                .append(|out| write(&core, &frame, &outcome, out));
+        }
         finish(&core, &connection, Some(&header), arrived_ns);
         core.recycle(frame);
     })
@@ -403,8 +405,12 @@ pub(crate) fn run_for(core: &Rc<Core>, from: u16, mut hop: Box<Hop>) {
     glommio::spawn_local(async move {
         let now_ns = core.clock.monotonic_ns();
         let outcome = run(&core, &hop.frame, (hop.arrived_ns, now_ns)).await;
-        let Hop { frame, answer, .. } = &mut *hop;
-        write(&core, frame, &outcome, answer);
+        if outcome.payload_bytes() > PIECE_BYTES {
+            hop.answer = Box::pin(write_in_pieces(&core, &hop.frame, &outcome)).await;
+        } else {
+            let Hop { frame, answer, .. } = &mut *hop;
+            write(&core, frame, &outcome, answer);
+        }
         if let Some(Some(peer)) = core.peers.get(usize::from(from)) {
             peer.answer(hop);
         }
@@ -414,13 +420,19 @@ pub(crate) fn run_for(core: &Rc<Core>, from: u16, mut hop: Box<Hop>) {
 }
 
 /// Puts an answer that came back from another core into its connection's outbox.
-pub(crate) fn deliver(core: &Rc<Core>, hop: Hop) {
+pub(crate) fn deliver(core: &Rc<Core>, mut hop: Hop) {
     let connection = core.connections.borrow().get(&hop.connection).cloned();
     match connection {
         Some(connection) => {
-            connection
-                .outbox
-                .append(|out| out.extend_from_slice(&hop.answer));
+            if hop.answer.len() > PIECE_BYTES {
+                connection
+                    .outbox
+                    .append_whole(std::mem::take(&mut hop.answer));
+            } else {
+                connection
+                    .outbox
+                    .append(|out| out.extend_from_slice(&hop.answer));
+            }
             let header = FrameHeader::parse(&hop.frame).ok().flatten();
             finish(core, &connection, header.as_ref(), hop.arrived_ns);
         }
@@ -445,6 +457,32 @@ fn write(core: &Core, frame: &[u8], outcome: &operation::Outcome, out: &mut Vec<
     if let Ok(Some(header)) = FrameHeader::parse(frame) {
         outcome.write(&mut reply(&mut core.encoder.borrow_mut(), out, &header));
     }
+}
+
+/// [`write`] of a large one into memory of its own: its payload is copied in pieces.
+async fn write_in_pieces(core: &Core, frame: &[u8], outcome: &operation::Outcome) -> Vec<u8> {
+    let mut out = Vec::new();
+    let Ok(Some(header)) = FrameHeader::parse(frame) else {
+        return out;
+    };
+    let answer = outcome.answer();
+    let payload = answer.as_ref().map_or(&[][..], Answer::payload);
+    let head = answer.as_ref().map(|answer| {
+        let mut encoder = core.encoder.borrow_mut();
+        encoder.answer_head(&mut out, header.request_id(), answer, payload.len())
+    });
+    let Some(Ok(padding_bytes)) = head else {
+        // What cannot be answered is refused, in the words of the straight way.
+        write(core, frame, outcome, &mut out);
+        return out;
+    };
+    out.reserve_exact(payload.len() + padding_bytes);
+    for piece in payload.chunks(PIECE_BYTES) {
+        yield_now().await;
+        out.extend_from_slice(piece);
+    }
+    out.resize(out.len() + padding_bytes, 0);
+    out
 }
 
 /// A request of this connection has its answer in the outbox. One that is about records is given with its

@@ -1,7 +1,12 @@
 //! Frames out of a byte stream: whole frames are handed on where they lie in the receive buffer, parts
-//! wait in memory of their own that is as large as their header, once accepted, says.
+//! wait in memory of their own that is as large as their header, once accepted, says. A large frame is handed
+//! on with that memory, so that nobody copies it.
+
+use std::borrow::Cow;
 
 use corelith_wire::{FrameError, FrameHeader, HEADER_LENGTH_BYTES};
+
+use crate::limits::SPARE_VECTOR_BYTES_MAX;
 
 /// Bytes of a header.
 const HEADER: usize = 32;
@@ -22,7 +27,7 @@ impl FrameAssembler {
     pub(crate) fn feed(
         &mut self,
         mut input: &[u8],
-        mut on_frame: impl FnMut(&FrameHeader, &[u8]),
+        mut on_frame: impl FnMut(&FrameHeader, Cow<'_, [u8]>),
     ) -> Result<(), FrameError> {
         while !input.is_empty() {
             if self.partial.is_empty() {
@@ -38,8 +43,12 @@ impl FrameAssembler {
             if let Some(header) = FrameHeader::parse(&self.partial)?
                 && self.partial.len() >= frame_length(&header)
             {
-                on_frame(&header, &self.partial);
-                self.release();
+                if self.partial.len() > SPARE_VECTOR_BYTES_MAX {
+                    on_frame(&header, Cow::Owned(std::mem::take(&mut self.partial)));
+                } else {
+                    on_frame(&header, Cow::Borrowed(&self.partial));
+                    self.release();
+                }
             }
         }
         Ok(())
@@ -81,13 +90,13 @@ impl FrameAssembler {
 /// Hands on every whole frame at the start of `input`, and returns the rest.
 fn whole_frames<'a>(
     mut input: &'a [u8],
-    on_frame: &mut impl FnMut(&FrameHeader, &[u8]),
+    on_frame: &mut impl FnMut(&FrameHeader, Cow<'_, [u8]>),
 ) -> Result<&'a [u8], FrameError> {
     while let Some(header) = FrameHeader::parse(input)? {
         let Some((frame, rest)) = input.split_at_checked(frame_length(&header)) else {
             break;
         };
-        on_frame(&header, frame);
+        on_frame(&header, Cow::Borrowed(frame));
         input = rest;
     }
     Ok(input)
@@ -105,7 +114,11 @@ pub(crate) fn body_of(frame: &[u8]) -> &[u8] {
 
 #[cfg(test)]
 mod tests {
-    use corelith_wire::{FrameEncoder, Request, RequestEnvelope, RequestId, StatisticsRequest};
+    use corelith_index::Digest;
+    use corelith_wire::{
+        Commit, FrameEncoder, NamespaceId, PutMode, PutRequest, Request, RequestEnvelope,
+        RequestId, StatisticsRequest, Ttl,
+    };
 
     use super::*;
 
@@ -135,7 +148,7 @@ mod tests {
                 assembler
                     .feed(part, |header, frame| {
                         assert_eq!(frame.len(), frame_length(header));
-                        assert!(Request::decode(header, body_of(frame)).is_ok());
+                        assert!(Request::decode(header, body_of(&frame)).is_ok());
                         seen.push(header.request_id().get());
                     })
                     .unwrap();
@@ -143,6 +156,42 @@ mod tests {
             assert_eq!(seen, (0..40).collect::<Vec<_>>(), "pieces of {piece}");
             assert_eq!(assembler.waiting_bytes(), 0);
         }
+    }
+
+    #[test]
+    fn a_large_frame_is_handed_on_with_its_memory() {
+        let mut bytes = Vec::new();
+        let envelope = RequestEnvelope {
+            request_id: RequestId::new(7),
+            namespace: NamespaceId::new(1),
+            deadline_ms: 0,
+        };
+        let content = vec![7; 100_000];
+        let put = Request::Put(PutRequest {
+            digest: Digest::from_bytes([1; 20]),
+            mode: PutMode::Replace,
+            ttl: Ttl::Never,
+            expected_generation: None,
+            commit: Commit::NamespaceDefault,
+            set: "",
+            content: &content,
+        });
+        FrameEncoder::new()
+            .request(&mut bytes, &envelope, &put)
+            .unwrap();
+        let small = stream_of(1);
+        bytes.extend_from_slice(&small);
+        let mut assembler = FrameAssembler::default();
+        let mut seen = Vec::new();
+        for part in bytes.chunks(4096) {
+            assembler
+                .feed(part, |_, frame| {
+                    seen.push((frame.len(), matches!(frame, Cow::Owned(_))));
+                })
+                .unwrap();
+        }
+        let large_length = bytes.len() - small.len();
+        assert_eq!(seen, [(large_length, true), (small.len(), false)]);
     }
 
     #[test]

@@ -26,6 +26,9 @@ pub(crate) const FLUSH_INTERVAL_MAX_MS: u64 = 1000;
 pub(crate) const TURN_BYTES: usize = 4096;
 /// Answers that wait to be sent on one connection, in bytes: past it no more of its requests are read.
 pub(crate) const OUTBOX_BYTES_MAX: usize = 1 << 20;
+/// Bytes of an answer that are copied before the core's other tasks have their turn, and most that one send gives to
+/// the kernel, which copies them at once: 256 KiB, some 25 us and 100 us.
+pub(crate) const PIECE_BYTES: usize = 256 << 10;
 /// Requests that one core may have handed to another and not got back: the size of both mailboxes of
 /// the pair, so that a reply always has its place and two full cores never wait for each other.
 pub(crate) const HOPS_PER_PAIR_MAX: usize = 1024;

@@ -144,15 +144,34 @@ impl Outcome {
     /// Writes the answer.
     pub(crate) fn write(&self, reply: &mut Reply<'_>) {
         match self {
-            Self::Record(found) => found.write(reply),
+            Self::Record(found) => reply.answer(&found.answer()),
             Self::Written(metadata) => reply.answer(&Answer::Written(*metadata)),
             Self::Touched(metadata) => reply.answer(&Answer::Touched(*metadata)),
             Self::Deleted => reply.answer(&Answer::Deleted),
-            Self::Page(page) => page.write(reply),
-            Self::Operated(operated) => operated.write(reply),
+            Self::Page(page) => reply.answer(&page.answer()),
+            Self::Operated(operated) => reply.answer(&operated.answer()),
             Self::Refused(refusal) => reply.refuse(refusal),
             Self::Explained(told) => reply.refuse(&Refusal::new(told.0).explained(&told.1)),
         }
+    }
+
+    /// The answer, if it is one that may have a large payload.
+    pub(crate) fn answer(&self) -> Option<Answer<'_>> {
+        match self {
+            Self::Record(found) => Some(found.answer()),
+            Self::Page(page) => Some(page.answer()),
+            Self::Operated(operated) => Some(operated.answer()),
+            Self::Written(_)
+            | Self::Touched(_)
+            | Self::Deleted
+            | Self::Refused(_)
+            | Self::Explained(_) => None,
+        }
+    }
+
+    /// Bytes of its payload.
+    pub(crate) fn payload_bytes(&self) -> usize {
+        self.answer().map_or(0, |answer| answer.payload().len())
     }
 
     /// The status that the answer bears, for the counters.

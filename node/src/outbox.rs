@@ -2,6 +2,7 @@
 //! that come up gather for the next, so a busy connection costs one send for many answers.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Poll, Waker};
@@ -12,6 +13,10 @@ use crate::limits::OUTBOX_BYTES_MAX;
 #[derive(Default)]
 pub(crate) struct Outbox {
     bytes: RefCell<Vec<u8>>,
+    /// Large answers, each in memory of its own, and what waited when they came. They go out before `bytes`.
+    whole: RefCell<VecDeque<Vec<u8>>>,
+    /// Bytes of those.
+    whole_bytes: Cell<usize>,
     /// How many the sending task has taken and not sent yet.
     sending_bytes: Cell<usize>,
     sender: RefCell<Option<Waker>>,
@@ -34,6 +39,19 @@ impl Outbox {
         }
     }
 
+    /// Adds an answer that has memory of its own, behind those that wait, without copying it.
+    pub(crate) fn append_whole(&self, answer: Vec<u8>) {
+        if self.abandoned.get() {
+            return;
+        }
+        let before = std::mem::take(&mut *self.bytes.borrow_mut());
+        self.whole_bytes
+            .set(self.whole_bytes.get() + before.len() + answer.len());
+        let whole = [before, answer].into_iter().filter(|part| !part.is_empty());
+        self.whole.borrow_mut().extend(whole);
+        wake(&self.sender);
+    }
+
     /// No more requests are read: [`Outbox::next`] ends after the last answer.
     pub(crate) fn close(&self) {
         self.closed.set(true);
@@ -46,6 +64,8 @@ impl Outbox {
     pub(crate) fn abandon(&self) {
         self.abandoned.set(true);
         *self.bytes.borrow_mut() = Vec::new();
+        self.whole.borrow_mut().clear();
+        self.whole_bytes.set(0);
         self.close();
         wake(&self.sending);
     }
@@ -80,12 +100,12 @@ impl Outbox {
 
     /// Bytes that the peer has not taken: those that wait, and those of the send in flight.
     pub(crate) fn waiting_bytes(&self) -> usize {
-        self.bytes.borrow().len() + self.sending_bytes.get()
+        self.bytes.borrow().len() + self.whole_bytes.get() + self.sending_bytes.get()
     }
 
     /// True while more requests may be read for this connection's sake.
     pub(crate) fn has_room(&self) -> bool {
-        self.bytes.borrow().len() < OUTBOX_BYTES_MAX
+        self.bytes.borrow().len() + self.whole_bytes.get() < OUTBOX_BYTES_MAX
     }
 
     /// The next bytes to send, exchanged for the empty `spare`, when the ones before are sent; `None` when the
@@ -94,6 +114,13 @@ impl Outbox {
         self.sending_bytes.set(0);
         let mut spare = Some(spare);
         std::future::poll_fn(move |context| {
+            if let Some(taken) = self.whole.borrow_mut().pop_front() {
+                self.whole_bytes
+                    .set(self.whole_bytes.get().saturating_sub(taken.len()));
+                self.sending_bytes.set(taken.len());
+                wake(&self.held_back);
+                return Poll::Ready(Some(taken));
+            }
             let mut bytes = self.bytes.borrow_mut();
             if bytes.is_empty() {
                 if self.closed.get() {
@@ -182,6 +209,32 @@ mod tests {
         assert_eq!(never.poll(&mut context), Poll::Ready(None));
         let mut done = pin!(outbox.unless_abandoned(std::future::ready(1)));
         assert_eq!(done.as_mut().poll(&mut context), Poll::Ready(None));
+    }
+
+    #[test]
+    fn a_large_answer_keeps_its_memory_and_its_place() {
+        let outbox = Outbox::default();
+        let mut context = Context::from_waker(Waker::noop());
+        outbox.append(|bytes| bytes.extend_from_slice(b"before"));
+        let large = vec![7; OUTBOX_BYTES_MAX];
+        let place = large.as_ptr();
+        outbox.append_whole(large);
+        outbox.append(|bytes| bytes.extend_from_slice(b"behind"));
+        assert!(!outbox.has_room());
+        assert_eq!(outbox.waiting_bytes(), OUTBOX_BYTES_MAX + 12);
+        let mut next = || match pin!(outbox.next(Vec::new())).poll(&mut context) {
+            Poll::Ready(Some(bytes)) => bytes,
+            Poll::Ready(None) | Poll::Pending => panic!("nothing to send"),
+        };
+        assert_eq!(next(), b"before");
+        let large = next();
+        assert_eq!((large.len(), large.as_ptr()), (OUTBOX_BYTES_MAX, place));
+        assert_eq!(next(), b"behind");
+        assert!(outbox.has_room());
+        outbox.append_whole(vec![1]);
+        outbox.abandon();
+        outbox.append_whole(vec![1]);
+        assert_eq!(outbox.waiting_bytes(), 6, "the send that is over with");
     }
 
     #[test]

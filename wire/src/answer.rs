@@ -156,7 +156,9 @@ impl<'a> Answer<'a> {
         }
     }
 
-    pub(crate) const fn payload(&self) -> &'a [u8] {
+    /// What follows the table in its frame; empty for most.
+    #[must_use]
+    pub const fn payload(&self) -> &'a [u8] {
         match self {
             Answer::Record(answer) => answer.content,
             Answer::Statistics(text) => text.as_bytes(),

@@ -277,6 +277,18 @@ impl ScanPageBuilder {
     /// [`EncodeError::FieldLength`] when rows or sets are used up or the set's name is too long,
     /// [`EncodeError::PayloadLength`] when the contents would be too long together.
     pub fn push(&mut self, record: &ScanRecord<'_>) -> Result<(), EncodeError> {
+        self.push_head(record)?;
+        self.push_content(record.content);
+        Ok(())
+    }
+
+    /// [`Self::push`] of a record whose content is long: the caller gives it with [`Self::push_content`],
+    /// as many times as it likes, before anything else is done with the page.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::push`].
+    pub fn push_head(&mut self, record: &ScanRecord<'_>) -> Result<(), EncodeError> {
         encode_length("ScanAnswer.entries", self.len() + 1, SCAN_ENTRIES_MAX)?;
         let payload_length = self.payload.len() + record.content.len();
         let too_long = EncodeError::PayloadLength {
@@ -287,7 +299,7 @@ impl ScanPageBuilder {
         }
         let content_length_bytes = u32::try_from(record.content.len()).map_err(|_| too_long)?;
         let set_index = self.set_index(record.set)?;
-        self.payload.extend_from_slice(record.content);
+        self.payload.reserve(record.content.len());
         self.entries.push(table::ScanEntry::new(
             record.metadata.last_update.map_or(0, LastUpdateMs::get),
             &table::Digest(*record.digest.as_bytes()),
@@ -297,6 +309,11 @@ impl ScanPageBuilder {
             set_index,
         ));
         Ok(())
+    }
+
+    /// Adds a part of the content of the record that was pushed last.
+    pub fn push_content(&mut self, part: &[u8]) {
+        self.payload.extend_from_slice(part);
     }
 
     /// Adds a record that could not be read, or says that it does not fit and leaves the page as it was.

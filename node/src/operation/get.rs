@@ -23,13 +23,13 @@ pub(crate) enum Found {
 }
 
 impl Found {
-    /// Writes the answer: the one copy of the content between device and socket.
-    pub(crate) fn write(&self, reply: &mut Reply<'_>) {
+    /// The answer. To write it is the one copy of the content between device and socket.
+    pub(crate) fn answer(&self) -> Answer<'_> {
         let (metadata, content) = match self {
             Self::Whole(record) => (metadata_of(record), record.content()),
             Self::Part { metadata, content } => (*metadata, content.as_slice()),
         };
-        reply.answer(&Answer::Record(RecordAnswer { metadata, content }));
+        Answer::Record(RecordAnswer { metadata, content })
     }
 }
 

@@ -15,7 +15,7 @@ use corelith_wire::{
 };
 
 use super::terms::Terms;
-use super::{Outcome, Reply, check_generation, get, metadata_of};
+use super::{Outcome, check_generation, get, metadata_of};
 use crate::limits::STEPS_AT_ONCE;
 use crate::namespaces::Policy;
 use crate::pace::pace;
@@ -29,13 +29,13 @@ pub(crate) struct Operated {
 }
 
 impl Operated {
-    /// Writes the answer.
-    pub(crate) fn write(&self, reply: &mut Reply<'_>) {
-        reply.answer(&Answer::Operated(OperateAnswer {
+    /// The answer.
+    pub(crate) fn answer(&self) -> Answer<'_> {
+        Answer::Operated(OperateAnswer {
             metadata: self.metadata,
             bin_counts: BinCounts::new(&self.reads.bin_counts),
             bins: &self.reads.bins,
-        }));
+        })
     }
 }
 

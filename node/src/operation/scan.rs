@@ -10,18 +10,19 @@ use corelith_wire::{
     Answer, BinSelection, Refusal, ScanPageBuilder, ScanRecord, ScanRequest, Status,
 };
 
+use super::Outcome;
 use super::get::{metadata_of, select};
-use super::{Outcome, Reply};
-use crate::limits::{SCAN_PAGE_BYTES_MAX, SCAN_PAGE_RECORDS_MAX};
+use crate::limits::{PIECE_BYTES, SCAN_PAGE_BYTES_MAX, SCAN_PAGE_RECORDS_MAX};
+use crate::pace::yield_now;
 use crate::refusal;
 
 /// A page that is to be answered.
 pub(crate) struct Page(ScanPageBuilder);
 
 impl Page {
-    /// Writes the answer.
-    pub(crate) fn write(&self, reply: &mut Reply<'_>) {
-        reply.answer(&Answer::Page(self.0.page()));
+    /// The answer.
+    pub(crate) fn answer(&self) -> Answer<'_> {
+        Answer::Page(self.0.page())
     }
 }
 
@@ -116,7 +117,12 @@ async fn fill(
             Err(_) if !page.is_empty() => return Ok(false),
             Err(error) => return Err(refusal::of_read(&error)),
         };
+        let mut copied_bytes = 0;
         for met in step.records {
+            if copied_bytes > PIECE_BYTES {
+                yield_now().await;
+                copied_bytes = 0;
+            }
             let (of_set, here, content_bytes) = match &met {
                 Ok(record) => (
                     record.metadata().set,
@@ -128,6 +134,7 @@ async fn fill(
             if set.is_some_and(|set| of_set != set) {
                 continue;
             }
+            copied_bytes += content_bytes;
             let full = page.len() >= records_max
                 || (!page.is_empty() && page.payload_length_bytes() + content_bytes > bytes_max);
             let pushed = match &met {
@@ -160,13 +167,22 @@ async fn push(
 ) -> Result<(), ()> {
     let part = select(record, selection).await.map_err(|_| ())?;
     let set = shard.set_name(record.metadata().set);
+    let content = part.as_deref().unwrap_or(record.content());
     let record = ScanRecord {
         digest: *record.digest(),
         metadata: metadata_of(record),
         set: &set,
-        content: part.as_deref().unwrap_or(record.content()),
+        content,
     };
-    page.push(&record).map_err(|_| ())
+    if content.len() <= PIECE_BYTES {
+        return page.push(&record).map_err(|_| ());
+    }
+    page.push_head(&record).map_err(|_| ())?;
+    for piece in content.chunks(PIECE_BYTES) {
+        yield_now().await;
+        page.push_content(piece);
+    }
+    Ok(())
 }
 
 fn push_damaged(

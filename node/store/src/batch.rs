@@ -87,6 +87,27 @@ impl OpenBatch {
         u64_of(self.buffer.capacity())
     }
 
+    /// Adds the header of a record whose content the buffer brought with it: the batch's only one.
+    pub(crate) fn add_prepared(
+        &mut self,
+        header: &[u8; RECORD_HEADER_BYTES],
+        content_bytes: usize,
+    ) {
+        assert!(
+            self.used_bytes == BATCH_HEADER_BYTES,
+            "a record that was prepared is a batch of its own"
+        );
+        let begin = self.used_bytes + RECORD_HEADER_BYTES;
+        let end = self.used_bytes + usize_of(RecordHeader::stored_bytes(u64_of(content_bytes)));
+        let bytes = self.buffer.as_mut_slice();
+        if let Some(target) = bytes.get_mut(self.used_bytes..begin) {
+            target.copy_from_slice(header);
+        }
+        let padding = bytes.get_mut(begin + content_bytes..end);
+        padding.unwrap_or_default().fill(0);
+        self.used_bytes = end;
+    }
+
     /// Adds the bytes of a record, which the caller has found to fit.
     pub(crate) fn add(&mut self, header: &[u8; RECORD_HEADER_BYTES], content: &[u8]) {
         let stored = usize_of(RecordHeader::stored_bytes(u64_of(content.len())));
@@ -151,11 +172,10 @@ impl Batch {
         stored_in(&self.buffer, self.offset_bytes, row)
     }
 
-    /// A record in it, header and content.
-    pub(crate) fn encoded(&self, row: &RecordRow) -> Option<&[u8]> {
-        let start = usize_of(row.offset_bytes.checked_sub(self.offset_bytes)?);
-        let length = RECORD_HEADER_BYTES + usize_of(row.content_bytes.into());
-        self.buffer.get(start..start + length)
+    /// The batch's bytes, and where in them the record begins.
+    pub(crate) fn shared(&self, row: &RecordRow) -> Option<(FrozenBuffer, u64)> {
+        let start = row.offset_bytes.checked_sub(self.offset_bytes)?;
+        Some((self.buffer.clone(), start))
     }
 }
 

@@ -12,6 +12,7 @@ use corelith_index::Digest;
 use crate::ReadError;
 use crate::format::record_header::RecordFlags;
 use crate::outcome::{BatchEnd, Outcome};
+use crate::pieces::is_long;
 use crate::place::RecordPlace;
 use crate::record::{Metadata, Record};
 use crate::state::{Pending, ShardCore, TagKey};
@@ -104,26 +105,41 @@ impl ShardCore {
         }
     }
 
-    /// The record of a version on its way, copied from its batch; `None` if it is a tombstone or has expired.
-    pub(crate) fn read_pending(&self, pending: &Pending) -> Result<Option<Record>, ReadError> {
+    /// The record of a version on its way; `None` if it is a tombstone or has expired. It is copied from its batch,
+    /// or shares the bytes of one that it has for itself.
+    pub(crate) async fn read_pending(
+        &self,
+        pending: &Pending,
+    ) -> Result<Option<Record>, ReadError> {
         let row = &pending.appended.row;
         if row.flags.contains(RecordFlags::TOMBSTONE) || self.clock.is_past(row.expiry) {
             return Ok(None);
         }
-        let state = self.state.borrow();
-        let stored = state.log.pending_stored(pending.lsn, row);
-        let place = RecordPlace::unpack(pending.appended.address, state.segments.segment_bytes());
-        let segment = place.and_then(|place| state.segments.get(place.segment));
-        let attached = segment.and_then(|segment| self.device(segment.place.slot));
-        let (Some(stored), Some(segment), Some(attached)) = (stored, segment, attached) else {
-            unreachable!("a version that is on its way is in a batch of a segment of a device");
+        let (buffer, start, binding, on_device) = {
+            let state = self.state.borrow();
+            let segment_bytes = state.segments.segment_bytes();
+            let place = RecordPlace::unpack(pending.appended.address, segment_bytes);
+            let segment = place.and_then(|place| state.segments.get(place.segment));
+            let attached = segment.and_then(|segment| self.device(segment.place.slot));
+            let stored = state.log.pending_stored(pending.lsn, row);
+            let (Some(stored), Some(segment), Some(attached)) = (stored, segment, attached) else {
+                unreachable!("a version that is on its way is in a batch of a segment of a device");
+            };
+            let (buffer, start) = match state.log.pending_shared(pending.lsn, row) {
+                Some(shared) if is_long(stored.len()) => shared,
+                Some(_) | None => {
+                    let mut buffer = self.pool.take(stored.len())?;
+                    if let Some(target) = buffer.as_mut_slice().get_mut(..stored.len()) {
+                        target.copy_from_slice(stored);
+                    }
+                    (buffer.freeze(), 0)
+                }
+            };
+            let on_device = (segment.place.offset_bytes + row.offset_bytes, segment.life);
+            (buffer, start, attached.binding, on_device)
         };
-        let mut buffer = self.pool.take(stored.len())?;
-        if let Some(target) = buffer.as_mut_slice().get_mut(..stored.len()) {
-            target.copy_from_slice(stored);
-        }
-        let on_device = (segment.place.offset_bytes + row.offset_bytes, segment.life);
-        Record::verify(buffer, 0, attached.binding, on_device)
+        Record::verify(buffer, start, binding, on_device)
+            .await
             .map(Some)
             .map_err(ReadError::Damaged)
     }

@@ -237,9 +237,14 @@ impl Log {
         self.open = Some(OpenBatch::new(lsn, segment.end_bytes, row, buffer));
     }
 
-    /// Appends a record to the open batch. The caller has found that it fits. Returns what describes it,
-    /// the batch's position, and the outcome that its writer waits for.
-    pub(crate) fn append(&mut self, record: &NewRecord<'_>) -> (Appended, Lsn, Rc<Outcome>) {
+    /// Appends a record to the open batch. The caller has found that it fits, and gives the checksum of a content
+    /// that stands in the batch already. Returns what describes it, the batch's position, and the outcome that
+    /// its writer waits for.
+    pub(crate) fn append(
+        &mut self,
+        record: &NewRecord<'_>,
+        prepared: Option<u32>,
+    ) -> (Appended, Lsn, Rc<Outcome>) {
         let version = self.next_version;
         let (Some(batch), Some(segment)) = (&mut self.open, &mut self.segment) else {
             unreachable!("a record is appended to an open batch");
@@ -255,7 +260,10 @@ impl Log {
             expiry: record.expiry,
         };
         let header = RecordHeader {
-            content_checksum: RecordHeader::checksum_content(record.content),
+            content_checksum: match prepared {
+                Some(checksum) => checksum,
+                None => RecordHeader::checksum_content(record.content),
+            },
             content_bytes: row.content_bytes,
             flags: row.flags,
             generation: row.generation,
@@ -266,10 +274,11 @@ impl Log {
             digest: row.digest,
         };
         let on_device = segment.place.offset_bytes + row.offset_bytes;
-        batch.add(
-            &header.encode(segment.binding, on_device, segment.life),
-            record.content,
-        );
+        let header = header.encode(segment.binding, on_device, segment.life);
+        match prepared {
+            Some(_) => batch.add_prepared(&header, record.content.len()),
+            None => batch.add(&header, record.content),
+        }
         let place = RecordPlace {
             segment: segment.number,
             offset_bytes: row.offset_bytes,
@@ -501,6 +510,15 @@ impl Log {
         let in_flight = self.flights.iter().map(|flight| &flight.write);
         in_flight.chain(&self.queued).find_map(|write| match write {
             LogWrite::Batch(batch) if batch.lsn == lsn => batch.stored(row),
+            LogWrite::Batch(_) | LogWrite::Header { .. } => None,
+        })
+    }
+
+    /// The bytes of a closed batch that is not settled yet, and where in them the record begins.
+    pub(crate) fn pending_shared(&self, lsn: Lsn, row: &RecordRow) -> Option<(FrozenBuffer, u64)> {
+        let in_flight = self.flights.iter().map(|flight| &flight.write);
+        in_flight.chain(&self.queued).find_map(|write| match write {
+            LogWrite::Batch(batch) if batch.lsn == lsn => batch.shared(row),
             LogWrite::Batch(_) | LogWrite::Header { .. } => None,
         })
     }

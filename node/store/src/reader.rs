@@ -97,7 +97,7 @@ impl ShardCore {
             return Err(ReadError::MayBeStale);
         }
         if let Some(pending) = self.ahead_of_index(digest).await {
-            return self.read_pending(&pending);
+            return self.read_pending(&pending).await;
         }
         match self.find(digest, Depth::Record, View::Reader).await? {
             Found::Record { entry, record, .. } if !self.clock.is_past(entry.expiry) => {
@@ -365,13 +365,10 @@ impl ShardCore {
         }
         result?;
         let on_device: (u64, Life) = (segment_place.offset_bytes + place.offset_bytes, life);
-        Record::verify(
-            buffer,
-            place.offset_bytes - first,
-            attached.binding,
-            on_device,
-        )
-        .map_err(ReadError::Damaged)
+        let start = place.offset_bytes - first;
+        Record::verify(buffer.freeze(), start, attached.binding, on_device)
+            .await
+            .map_err(ReadError::Damaged)
     }
 
     /// True if the key's entry is still the one that was looked up.

@@ -5,13 +5,14 @@ use std::ops::Range;
 use std::rc::Rc;
 
 use corelith_index::{Digest, ExpirySeconds, Generation, SetId};
-use corelith_io::DmaBuffer;
+use corelith_io::FrozenBuffer;
 
 use crate::Life;
 use crate::Version;
 use crate::format::binding::DeviceBinding;
 use crate::format::fields::{u64_of, usize_of, usize_of_u32};
 use crate::format::record_header::{RECORD_HEADER_BYTES, RecordError, RecordHeader};
+use crate::pieces::sum_of;
 
 /// A verified record. The content stays where it is: in the device's buffer or in the cache's memory.
 pub struct Record {
@@ -24,7 +25,7 @@ pub struct Record {
 
 enum Bytes {
     /// As the device returned them.
-    Read(DmaBuffer),
+    Read(FrozenBuffer),
     /// Shared with the record cache.
     Cached(Rc<[u8]>),
 }
@@ -42,14 +43,15 @@ pub struct Metadata {
 
 impl Record {
     /// Verifies the record whose header begins at `start` of `buffer` and at `offset_bytes` of the
-    /// device.
-    pub(crate) fn verify(
-        buffer: DmaBuffer,
+    /// device. A long content is summed in pieces: the buffer is this record's own, or of a batch whose bytes
+    /// do not change any more, so nothing that goes on meanwhile can touch it.
+    pub(crate) async fn verify(
+        buffer: FrozenBuffer,
         start: u64,
         binding: DeviceBinding,
         (offset_bytes, life): (u64, Life),
     ) -> Result<Self, RecordError> {
-        let bytes = buffer.as_slice();
+        let bytes: &[u8] = &buffer;
         let begin = usize_of(start);
         let at_hand = bytes.get(begin..).unwrap_or_default();
         let block = at_hand
@@ -60,7 +62,8 @@ impl Record {
             })?;
         let header = RecordHeader::decode(block, binding, offset_bytes, life)?;
         let behind = at_hand.get(RECORD_HEADER_BYTES..).unwrap_or_default();
-        header.verify_content(behind)?;
+        let content = header.content_in(behind)?;
+        header.compare_content(sum_of(content).await)?;
         Ok(Self {
             bytes: Bytes::Read(buffer),
             start: begin,
@@ -98,7 +101,7 @@ impl Record {
 
     fn all_bytes(&self) -> &[u8] {
         match &self.bytes {
-            Bytes::Read(buffer) => buffer.as_slice(),
+            Bytes::Read(buffer) => buffer,
             Bytes::Cached(bytes) => bytes,
         }
     }

@@ -232,7 +232,7 @@ impl ShardCore {
                 commit: Commit::Durable,
                 is_above_acknowledged: false,
             };
-            match self.try_append(&record)? {
+            match self.try_append(&record, &mut None)? {
                 Append::Done(_, outcome) => {
                     let name = name.to_owned();
                     let pending = PendingDefinition {

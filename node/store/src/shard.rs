@@ -424,6 +424,7 @@ fn empty_core(
         work: Notify::default(),
         room: Notify::default(),
         closing: Cell::new(false),
+        preparing: Cell::new(0),
         stale: Cell::new(false),
         logical_block_bytes,
     })

@@ -131,6 +131,8 @@ pub(crate) struct ShardCore {
     /// Room for writers that wait.
     pub(crate) room: Notify,
     pub(crate) closing: Cell<bool>,
+    /// Long contents that are being copied for batches which have no place yet.
+    pub(crate) preparing: Cell<usize>,
     /// Part of the log was lost and nobody has accepted that yet.
     pub(crate) stale: Cell<bool>,
     /// Unit of reads, in bytes.
@@ -282,7 +284,7 @@ impl State {
             return;
         };
         let life = self.segments.get(batch.segment).map(|segment| segment.life);
-        if let (Some(life), Some(encoded)) = (life, batch.encoded(&appended.row)) {
+        if let (Some(life), Some(encoded)) = (life, batch.stored(&appended.row)) {
             cache.insert_written((appended.address, life), appended.previous, encoded);
         }
     }

@@ -376,7 +376,7 @@ impl ShardCore {
                 commit: Commit::Durable,
                 is_above_acknowledged: false,
             };
-            match self.try_append(&record)? {
+            match self.try_append(&record, &mut None)? {
                 Append::Done(appended, outcome) => {
                     let truncations = &mut self.state.borrow_mut().truncations;
                     truncations.epoch += 1;

@@ -7,21 +7,21 @@
 use std::rc::Rc;
 
 use corelith_index::limits::SAME_TAG_COUNT_MAX;
-use corelith_index::{Digest, Entry, ExpirySeconds, Generation, RecordAddress, SetId};
+use corelith_index::{Digest, ExpirySeconds, Generation, SetId};
 
 use crate::allocation::open_segment;
 use crate::batch::Appended;
 use crate::commit::Commit;
-use crate::format::fields::u64_of;
-use crate::format::record_header::{RecordFlags, RecordHeader};
+use crate::format::fields::{u64_of, usize_of};
+use crate::format::record_header::{RECORD_HEADER_BYTES, RecordFlags, RecordHeader};
 use crate::limits::{BATCHES_QUEUED_MAX, RECORD_BYTES_MAX, SEGMENTS_RESERVED};
 use crate::log::NewRecord;
+use crate::newest::{Newest, PendingContent};
 use crate::outcome::{BatchEnd, Outcome};
+use crate::pieces::{Prepared, is_long};
 use crate::reader::{Depth, Found, View};
-use crate::record::Record;
 use crate::segments::SegmentState;
 use crate::state::{Pending, ShardCore, TagKey};
-use crate::store_clock::StoreClock;
 use crate::{ReadError, Version, WriteError};
 
 /// What a decision needs to see of the current version.
@@ -84,26 +84,6 @@ pub struct Written {
     pub version: Version,
     /// True if there was a record before.
     pub existed: bool,
-}
-
-/// The newest version, wherever it is.
-enum Newest {
-    Absent {
-        /// The place of a truncated version that the index still holds for the key.
-        previous: Option<RecordAddress>,
-        twin: bool,
-    },
-    /// A truncation is on its way that will delete it.
-    Truncating(Rc<Outcome>),
-    Durable {
-        entry: Entry,
-        record: Option<Record>,
-        twin: bool,
-    },
-    Pending {
-        pending: Pending,
-        content: Vec<u8>,
-    },
 }
 
 /// How an attempt to append went.
@@ -278,16 +258,21 @@ impl ShardCore {
             return Some(Newest::Truncating(outcome));
         }
         let content = match needs {
-            Needs::Metadata => Vec::new(),
+            Needs::Metadata => PendingContent::Copied(Vec::new()),
             Needs::Content => {
-                let content = state
-                    .log
-                    .pending_content(pending.lsn, &pending.appended.row);
+                let content = state.log.pending_content(pending.lsn, row);
                 assert!(
                     content.is_some(),
                     "a version that is on its way is in a batch"
                 );
-                content.unwrap_or_default().to_vec()
+                let content = content.unwrap_or_default();
+                match state.log.pending_shared(pending.lsn, row) {
+                    Some((buffer, start)) if is_long(content.len()) => {
+                        let first = usize_of(start) + RECORD_HEADER_BYTES;
+                        PendingContent::Shared(buffer, first..first + content.len())
+                    }
+                    Some(_) | None => PendingContent::Copied(content.to_vec()),
+                }
             }
         };
         Some(Newest::Pending { pending, content })
@@ -345,6 +330,8 @@ impl ShardCore {
         rests_on: Option<Rc<Outcome>>,
         epoch: u64,
     ) -> Result<Option<(Appended, Rc<Outcome>)>, WriteError<E>> {
+        let mut prepared = None;
+        let mut preparation = None;
         loop {
             self.check_open()?;
             if self.state.borrow().truncations.epoch() != epoch {
@@ -355,7 +342,17 @@ impl ShardCore {
                 return Ok(None);
             }
             let room = self.room.wait();
-            if let Append::Done(appended, outcome) = self.try_append(record)? {
+            if is_long(record.content.len()) && prepared.is_none() {
+                self.check_length(record)?;
+                preparation = preparation.or_else(|| self.begin_preparation());
+                match preparation {
+                    Some(_) => prepared = Some(self.prepare(record.content).await?),
+                    None => room.await,
+                }
+                // Others have had their turns.
+                continue;
+            }
+            if let Append::Done(appended, outcome) = self.try_append(record, &mut prepared)? {
                 return Ok(Some((appended, outcome)));
             }
             room.await;
@@ -370,15 +367,13 @@ impl ShardCore {
     }
 
     /// Appends a record if there is room for it in the open batch, or for a new one.
-    pub(crate) fn try_append<E>(&self, record: &NewRecord<'_>) -> Result<Append, WriteError<E>> {
-        let stored = RecordHeader::stored_bytes(u64_of(record.content.len()));
-        let limit_bytes = self.record_bytes_max();
-        if stored > limit_bytes {
-            return Err(WriteError::TooLarge {
-                found_bytes: stored,
-                limit_bytes,
-            });
-        }
+    /// A content that has been prepared is taken when it is appended.
+    pub(crate) fn try_append<E>(
+        &self,
+        record: &NewRecord<'_>,
+        prepared: &mut Option<Prepared>,
+    ) -> Result<Append, WriteError<E>> {
+        let stored = self.check_length(record)?;
         match self.admit(record) {
             // The sweep makes room, and wakes who waits for it.
             Err(WriteError::IndexFull) if self.state.borrow().truncations.is_unswept() => {
@@ -387,11 +382,17 @@ impl ShardCore {
             admitted => admitted?,
         }
         let fits = self.state.borrow().log.fits_open_batch(stored);
-        if !fits && !self.make_room(stored, record.flags)? {
+        let checksum = prepared.as_ref().map(|prepared| prepared.content_checksum);
+        if !fits && !self.make_room(stored, record.flags, prepared)? {
             return Ok(Append::Wait);
         }
         let mut state = self.state.borrow_mut();
-        let (appended, lsn, outcome) = state.log.append(record);
+        let (appended, lsn, outcome) = state.log.append(record, checksum);
+        if checksum.is_some() {
+            // Nothing joins it, and closed it can be shared.
+            state.log.close_batch(self.clock.now_ms());
+            self.work.notify_all();
+        }
         if !record.flags.contains(RecordFlags::META) {
             state.pending_inserts += u64::from(record.previous.is_none());
             state.acknowledged += u64::from(appended.is_acknowledged);
@@ -407,6 +408,19 @@ impl ShardCore {
             self.want(&outcome);
         }
         Ok(Append::Done(appended, outcome))
+    }
+
+    /// What the record takes in the log, in bytes, or an error if that is too much.
+    fn check_length<E>(&self, record: &NewRecord<'_>) -> Result<u64, WriteError<E>> {
+        let found_bytes = RecordHeader::stored_bytes(u64_of(record.content.len()));
+        let limit_bytes = self.record_bytes_max();
+        if found_bytes > limit_bytes {
+            return Err(WriteError::TooLarge {
+                found_bytes,
+                limit_bytes,
+            });
+        }
+        Ok(found_bytes)
     }
 
     /// Gives `answer` when what it rests on may be shown: when that is durable, or to a buffered write when it
@@ -446,7 +460,12 @@ impl ShardCore {
 
     /// Opens a batch that has room for a record of `stored` bytes, in another segment if it must be.
     /// `Ok(false)` if that needs something to be done first.
-    fn make_room<E>(&self, stored: u64, flags: RecordFlags) -> Result<bool, WriteError<E>> {
+    fn make_room<E>(
+        &self,
+        stored: u64,
+        flags: RecordFlags,
+        prepared: &mut Option<Prepared>,
+    ) -> Result<bool, WriteError<E>> {
         let mut state = self.state.borrow_mut();
         state.log.close_batch(self.clock.now_ms());
         self.work.notify_all();
@@ -477,7 +496,10 @@ impl ShardCore {
             }
             state = self.state.borrow_mut();
         }
-        let buffer = self.pool.take(state.log.batch_buffer_bytes(stored))?;
+        let buffer = match prepared.take() {
+            Some(prepared) => prepared.buffer,
+            None => self.pool.take(state.log.batch_buffer_bytes(stored))?,
+        };
         state.log.open_batch(buffer);
         Ok(true)
     }
@@ -490,93 +512,3 @@ const NOTHING_TO_DELETE: Written = Written {
     version: Version::NONE,
     existed: false,
 };
-
-impl Newest {
-    /// What a decision sees: `None` for an absent, deleted or expired record.
-    fn current(&self, clock: &StoreClock) -> Option<Current<'_>> {
-        let current = match self {
-            Self::Absent { .. } | Self::Truncating(_) => return None,
-            Self::Durable { entry, .. } => Current {
-                generation: entry.generation,
-                expiry: entry.expiry,
-                set: entry.set,
-                content: self.content(),
-            },
-            Self::Pending { pending, .. } => {
-                let row = &pending.appended.row;
-                if row.flags.contains(RecordFlags::TOMBSTONE) {
-                    return None;
-                }
-                Current {
-                    generation: row.generation,
-                    expiry: row.expiry,
-                    set: row.set,
-                    content: self.content(),
-                }
-            }
-        };
-        if clock.is_past(current.expiry) {
-            None
-        } else {
-            Some(current)
-        }
-    }
-
-    fn content(&self) -> &[u8] {
-        match self {
-            Self::Absent { .. } | Self::Truncating(_) => &[],
-            Self::Durable { record, .. } => record.as_ref().map_or(&[], |record| record.content()),
-            Self::Pending { content, .. } => content,
-        }
-    }
-
-    /// The address that the index will hold for the key when this version is settled.
-    fn previous(&self) -> Option<RecordAddress> {
-        match self {
-            Self::Absent { previous, .. } => *previous,
-            Self::Truncating(_) => None,
-            Self::Durable { entry, .. } => Some(entry.address),
-            Self::Pending { pending, .. } => {
-                let row = &pending.appended.row;
-                let deleted = row.flags.contains(RecordFlags::TOMBSTONE);
-                (!deleted).then_some(pending.appended.address)
-            }
-        }
-    }
-
-    fn is_twin(&self) -> bool {
-        match self {
-            Self::Absent { twin, .. } => *twin,
-            Self::Truncating(_) => false,
-            Self::Durable { twin, .. } => *twin,
-            Self::Pending { pending, .. } => pending.appended.row.flags.contains(RecordFlags::TWIN),
-        }
-    }
-
-    /// True if it is on its way and its writer was answered.
-    fn is_acknowledged(&self) -> bool {
-        match self {
-            Self::Pending { pending, .. } => pending.appended.is_acknowledged,
-            Self::Absent { .. } | Self::Durable { .. } | Self::Truncating(_) => false,
-        }
-    }
-
-    /// True if a version built on this one stands above one whose writer was answered.
-    fn is_above_acknowledged(&self) -> bool {
-        match self {
-            Self::Pending { pending, .. } => {
-                let appended = &pending.appended;
-                appended.is_acknowledged || appended.is_above_acknowledged
-            }
-            Self::Absent { .. } | Self::Durable { .. } | Self::Truncating(_) => false,
-        }
-    }
-
-    /// The batch that this version is in, if it is not durable yet.
-    fn outcome(&self) -> Option<Rc<Outcome>> {
-        match self {
-            Self::Absent { .. } | Self::Durable { .. } | Self::Truncating(_) => None,
-            Self::Pending { pending, .. } => Some(Rc::clone(&pending.outcome)),
-        }
-    }
-}

@@ -15,6 +15,31 @@ pub(crate) fn crc32c(bytes: &[u8]) -> u32 {
     crc_fast::crc32_iscsi(bytes)
 }
 
+/// A CRC-32C that is made in pieces.
+pub(crate) struct RunningSum(crc_fast::Digest);
+
+impl RunningSum {
+    /// Of no byte yet.
+    pub(crate) fn new() -> Self {
+        Self(crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc32Iscsi))
+    }
+
+    /// Goes on with `bytes`.
+    pub(crate) fn add(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// The sum of all of them.
+    pub(crate) fn finish(self) -> u32 {
+        #[expect(
+            clippy::as_conversions,
+            reason = "a 32-bit sum in a 64-bit return type"
+        )]
+        let sum = self.0.finalize() as u32;
+        sum
+    }
+}
+
 impl DeviceBinding {
     /// Folds the volume's UUID and the device's slot number.
     #[must_use]
@@ -51,17 +76,12 @@ impl DeviceBinding {
     /// Checksum of a body of any length, bound in the same way.
     #[must_use]
     pub fn checksum_long(self, offset_bytes: u64, life: Life, body: &[u8]) -> u32 {
-        let mut digest = crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc32Iscsi);
-        digest.update(&self.0.to_le_bytes());
-        digest.update(&offset_bytes.to_le_bytes());
-        digest.update(&life.get().to_le_bytes());
-        digest.update(body);
-        #[expect(
-            clippy::as_conversions,
-            reason = "a 32-bit sum in a 64-bit return type"
-        )]
-        let sum = digest.finalize() as u32;
-        sum
+        let mut sum = RunningSum::new();
+        sum.add(&self.0.to_le_bytes());
+        sum.add(&offset_bytes.to_le_bytes());
+        sum.add(&life.get().to_le_bytes());
+        sum.add(body);
+        sum.finish()
     }
 }
 

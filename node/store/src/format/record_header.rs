@@ -247,19 +247,35 @@ impl RecordHeader {
     /// # Errors
     /// [`RecordError::Length`] or [`RecordError::ContentChecksum`].
     pub fn verify_content<'a>(&self, behind_header: &'a [u8]) -> Result<&'a [u8], RecordError> {
+        let content = self.content_in(behind_header)?;
+        self.compare_content(crc32c(content))?;
+        Ok(content)
+    }
+
+    /// The content that follows the header in `behind_header`, not checked yet.
+    ///
+    /// # Errors
+    /// [`RecordError::Length`].
+    pub(crate) fn content_in<'a>(&self, behind_header: &'a [u8]) -> Result<&'a [u8], RecordError> {
         let length = super::fields::usize_of_u32(self.content_bytes);
-        let content = behind_header.get(..length).ok_or(RecordError::Length {
+        behind_header.get(..length).ok_or(RecordError::Length {
             needed_bytes: u64_of(RECORD_HEADER_BYTES + length),
             available_bytes: u64_of(RECORD_HEADER_BYTES + behind_header.len()),
-        })?;
-        let computed = crc32c(content);
-        if computed != self.content_checksum {
-            return Err(RecordError::ContentChecksum {
-                found: self.content_checksum,
-                computed,
-            });
+        })
+    }
+
+    /// Compares the sum of the content with the one in the header.
+    ///
+    /// # Errors
+    /// [`RecordError::ContentChecksum`].
+    pub(crate) const fn compare_content(&self, computed: u32) -> Result<(), RecordError> {
+        if computed == self.content_checksum {
+            return Ok(());
         }
-        Ok(content)
+        Err(RecordError::ContentChecksum {
+            found: self.content_checksum,
+            computed,
+        })
     }
 }
 

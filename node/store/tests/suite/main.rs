@@ -19,6 +19,7 @@ mod devices;
 mod expiry;
 mod failures;
 mod group_commit;
+mod long_records;
 mod lost_headers;
 mod metadata;
 mod model;
