@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use clap::Args;
 use corelith_client::{
-    BatchBuilder, Client, ClientOptions, Commit, ContentBuilder, Error, PutMode, Set, Value,
-    WriteOptions,
+    BatchBuilder, Client, ClientOptions, Commit, ContentBuilder, Error, PutMode, Set, StepsBuilder,
+    Value, WriteOptions,
 };
 use corelith_io::Clock;
 use hdrhistogram::Histogram;
@@ -54,8 +54,22 @@ pub struct RunArguments {
     depth: u32,
     /// Rows of each request, all gets or all puts; each counts as an operation. The depth counts requests, and a
     /// row's latency is its request's.
-    #[arg(long, value_name = "ROWS", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, value_name = "ROWS", default_value_t = 1, conflicts_with = "operate", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     batch: u32,
+    /// Percent of requests that are sent to a core which does not own the key, on a node of several cores: it
+    /// hands them over.
+    #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=100))]
+    crossing: u8,
+    /// Operates of so many steps on one record instead of gets and puts: the first writes the record's bin, the
+    /// others add to a number and read it in turn.
+    #[arg(long, value_name = "STEPS", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    operate: Option<u16>,
+    /// Puts merge with the record that is there, which is read first, instead of replacing it.
+    #[arg(long)]
+    merge: bool,
+    /// Connections to each core; requests take turns on them.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=65536))]
+    connections: u32,
     /// Arrivals a second: an open loop. None: a closed one.
     #[arg(long, value_name = "PER_SECOND")]
     rate: Option<u64>,
@@ -102,12 +116,15 @@ struct RunReport {
     generator_cpu_us_per_operation: Option<f64>,
     get: Latency,
     put: Latency,
+    operate: Latency,
 }
 
 /// Everything that the loops share; one thread.
 struct Load {
     arguments: RunArguments,
-    set: Set,
+    /// One for each connection.
+    sets: Vec<Set>,
+    next_set: Cell<usize>,
     clock: Clock,
     keys: KeyChooser,
     random: RefCell<ChaCha8Rng>,
@@ -115,6 +132,9 @@ struct Load {
     bins: ContentBuilder,
     gets: RefCell<Histogram<u64>>,
     puts: RefCell<Histogram<u64>>,
+    operates: RefCell<Histogram<u64>>,
+    /// What every operate does, if operates are asked for.
+    steps: Option<StepsBuilder>,
     started: Cell<u64>,
     failed: Cell<u64>,
     in_doubt: Cell<u64>,
@@ -139,24 +159,32 @@ async fn measure(arguments: &RunArguments) -> Result<(), Failure> {
     let options = ClientOptions {
         timeout: Duration::from_secs(10),
         in_flight_max: 1024,
+        crossing_percent: arguments.crossing,
         ..ClientOptions::default()
     };
-    let client = Client::connect(&arguments.host, options).await?;
-    let namespace = match &arguments.namespace {
-        Some(name) => client.namespace(name),
-        None => client.default_namespace().await?,
-    };
+    let mut sets = Vec::new();
+    for _ in 0..arguments.connections {
+        let client = Client::connect(&arguments.host, options.clone()).await?;
+        let namespace = match &arguments.namespace {
+            Some(name) => client.namespace(name),
+            None => client.default_namespace().await?,
+        };
+        sets.push(namespace.set(&arguments.set));
+    }
     let mut value = vec![0; usize::try_from(arguments.value_bytes).unwrap_or(usize::MAX)];
     let mut random = ChaCha8Rng::seed_from_u64(arguments.seed);
     random.fill(&mut value[..]);
     let load = Rc::new(Load {
-        set: namespace.set(&arguments.set),
+        sets,
+        next_set: Cell::new(0),
         clock: Clock::real(),
         keys: KeyChooser::new(arguments.distribution, arguments.keys),
         random: RefCell::new(random),
+        steps: arguments.operate.map(|count| steps(count, &value)),
         bins: ContentBuilder::new().bin("value", Value::Bytes(value)),
         gets: RefCell::new(histogram()),
         puts: RefCell::new(histogram()),
+        operates: RefCell::new(histogram()),
         started: Cell::new(0),
         failed: Cell::new(0),
         in_doubt: Cell::new(0),
@@ -208,6 +236,15 @@ async fn measure(arguments: &RunArguments) -> Result<(), Failure> {
         )));
     }
     Ok(())
+}
+
+/// The steps of an operate.
+fn steps(count: u16, value: &[u8]) -> StepsBuilder {
+    let first = StepsBuilder::new().write("value", Value::Bytes(value.to_vec()));
+    (1..count).fold(first, |steps, number| match number % 2 {
+        1 => steps.add("count", 1),
+        _ => steps.read("count"),
+    })
 }
 
 /// Keeps the thread from waiting in the kernel: something is always ready.
@@ -355,8 +392,13 @@ impl Load {
                 random.random_range(0..100) < self.arguments.reads,
             )
         };
+        if let Some(steps) = &self.steps {
+            let options = self.options();
+            let operated = self.set().operate_with(key as i64, steps, &options).await;
+            return self.count(operated.map(drop), &self.operates, started);
+        }
         let result = if reads {
-            self.set.get(key as i64).await.map(|found| {
+            self.set().get(key as i64).await.map(|found| {
                 if found.is_none() {
                     self.not_found.set(self.not_found.get() + 1);
                 }
@@ -364,15 +406,15 @@ impl Load {
         } else {
             self.put(key).await
         };
-        let took = self.clock.monotonic_ns().saturating_sub(started);
-        self.count(result, (reads, took));
+        let histogram = if reads { &self.gets } else { &self.puts };
+        self.count(result, histogram, started);
     }
 
-    /// Counts how an operation ended.
-    fn count(&self, result: Result<(), Error>, (reads, took): (bool, u64)) {
+    /// Counts how an operation ended that began at `started`.
+    fn count(&self, result: Result<(), Error>, histogram: &RefCell<Histogram<u64>>, started: u64) {
+        let took = self.clock.monotonic_ns().saturating_sub(started);
         match result {
             Ok(()) => {
-                let histogram = if reads { &self.gets } else { &self.puts };
                 histogram.borrow_mut().saturating_record(took);
             }
             Err(error) => {
@@ -389,7 +431,8 @@ impl Load {
 
     /// A batch, counted from `started`.
     async fn one_batch(&self, started: u64) {
-        let mut batch = BatchBuilder::new(self.set.name());
+        let set = self.set();
+        let mut batch = BatchBuilder::new(set.name());
         let reads = {
             let mut random = self.random.borrow_mut();
             let reads = random.random_range(0..100) < self.arguments.reads;
@@ -398,31 +441,45 @@ impl Load {
                 batch = if reads {
                     batch.get(key)
                 } else {
-                    batch.put_with(key, &self.bins, &self.write_options())
+                    batch.put_with(key, &self.bins, &self.options())
                 };
             }
             reads
         };
-        let results = self.set.namespace().batch(&batch).await;
-        let took = self.clock.monotonic_ns().saturating_sub(started);
+        let results = set.namespace().batch(&batch).await;
+        let histogram = if reads { &self.gets } else { &self.puts };
         for result in results {
             if reads && result.as_ref().is_ok_and(|row| !row.is_found()) {
                 self.not_found.set(self.not_found.get() + 1);
             }
-            self.count(result.map(drop), (reads, took));
+            self.count(result.map(drop), histogram, started);
         }
     }
 
     async fn put(&self, key: u64) -> Result<(), Error> {
-        self.set
-            .put_with(key as i64, &self.bins, &self.write_options())
-            .await
-            .map(drop)
+        let put = self
+            .set()
+            .put_with(key as i64, &self.bins, &self.options())
+            .await;
+        put.map(drop)
     }
 
-    fn write_options(&self) -> WriteOptions {
+    /// The connection whose turn it is.
+    fn set(&self) -> &Set {
+        let next = self.next_set.get();
+        self.next_set.set((next + 1) % self.sets.len());
+        &self.sets[next]
+    }
+
+    /// How writes are asked for.
+    fn options(&self) -> WriteOptions {
+        let merges = self.arguments.merge || self.steps.is_some();
         WriteOptions {
-            mode: PutMode::Replace,
+            mode: if merges {
+                PutMode::Merge
+            } else {
+                PutMode::Replace
+            },
             commit: if self.arguments.buffered {
                 Commit::Buffered
             } else {
@@ -435,6 +492,7 @@ impl Load {
     fn reset(&self) {
         self.gets.borrow_mut().reset();
         self.puts.borrow_mut().reset();
+        self.operates.borrow_mut().reset();
         for count in [
             &self.started,
             &self.failed,
@@ -457,7 +515,8 @@ impl Load {
             Latency::of(&self.gets.borrow()),
             Latency::of(&self.puts.borrow()),
         );
-        let operations = get.count + put.count;
+        let operate = Latency::of(&self.operates.borrow());
+        let operations = get.count + put.count + operate.count;
         let each = |(before, after): (u64, u64)| {
             (after - before) as f64 / 1000.0 / (operations.max(1) as f64)
         };
@@ -474,12 +533,18 @@ impl Load {
             generator_cpu_us_per_operation: own.map(each),
             get,
             put,
+            operate,
         }
     }
 
     fn text(&self, report: &RunReport) -> String {
         let mut text = Latency::head();
-        for (name, latency) in [("get", &report.get), ("put", &report.put)] {
+        let kinds = [
+            ("get", &report.get),
+            ("put", &report.put),
+            ("operate", &report.operate),
+        ];
+        for (name, latency) in kinds {
             if latency.count > 0 {
                 let _ = write!(text, "\n{}", latency.line(name));
             }

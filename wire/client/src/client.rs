@@ -5,7 +5,7 @@ mod batch;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use corelith_index::PartitionId;
@@ -57,6 +57,8 @@ struct Inner {
     /// Held while a new map is fetched, so that only one caller does.
     renewing: tokio::sync::Mutex<()>,
     is_closed: AtomicBool,
+    /// Counts requests, where some are to cross from core to core.
+    crossing: AtomicU32,
 }
 
 /// The namespace that is meant on a node with several, when none is named.
@@ -101,6 +103,7 @@ impl Client {
                         routes: Lock::new(Arc::new(routes)),
                         renewing: tokio::sync::Mutex::new(()),
                         is_closed: AtomicBool::new(false),
+                        crossing: AtomicU32::new(0),
                     };
                     return Ok(Client {
                         inner: Arc::new(inner),
@@ -271,7 +274,11 @@ impl Client {
         let owner = match (namespace, partition) {
             (Some(namespace), Some(partition)) => {
                 let routes = self.routes();
-                routes.owner(namespace, partition).cloned()
+                let another = self.crosses().then(|| routes.another(namespace, partition));
+                let another = another.flatten();
+                another
+                    .or_else(|| routes.owner(namespace, partition))
+                    .cloned()
             }
             _ => None,
         };
@@ -291,6 +298,14 @@ impl Client {
         let connection = self.shared(deadline).await.map_err(Failed::Connect)?;
         self.check_map(connection.hello(), deadline).await;
         Ok(connection)
+    }
+
+    /// Whether the next request is one of those that go to a core that does not own the record.
+    fn crosses(&self) -> bool {
+        let percent = u32::from(self.inner.options.crossing_percent);
+        // Spread evenly: in a hundred requests, each time that the sum passes another hundred.
+        let number = || self.inner.crossing.fetch_add(1, Ordering::Relaxed) % 100;
+        percent > 0 && number() * percent % 100 < percent
     }
 
     /// The shared port's connection, waited for as long as tries are allowed and the deadline is far.

@@ -35,6 +35,9 @@ pub struct ClientOptions {
     /// Speak to the core that owns the record, each on its own port, as far as they can be reached. Without
     /// it everything goes through the one connection to the address given.
     pub shard_aware: bool,
+    /// Of a hundred requests, so many go to a core that does not own the record, which hands them over inside the
+    /// node. Nobody wants that but who measures what it costs; needs `shard_aware`.
+    pub crossing_percent: u8,
     /// What the client calls itself in the node's logs.
     pub name: String,
 }
@@ -50,6 +53,7 @@ impl Default for ClientOptions {
             backoff_max: Duration::from_secs(1),
             in_flight_max: 1024,
             shard_aware: true,
+            crossing_percent: 0,
             name: concat!("corelith-client ", env!("CARGO_PKG_VERSION")).to_owned(),
         }
     }

@@ -67,6 +67,18 @@ impl Routes {
         namespace.shard_cores.get(shard).copied()
     }
 
+    /// The link to another core than the owner of a partition; `None` where there is none.
+    pub(crate) fn another(&self, namespace: &str, partition: PartitionId) -> Option<&Arc<Link>> {
+        let owner = self.owner(namespace, partition)?;
+        let place = self
+            .cores
+            .iter()
+            .position(|link| link.as_ref().is_some_and(|link| Arc::ptr_eq(link, owner)))?;
+        let others = self.cores.iter().cycle().skip(place + 1);
+        let mut others = others.take(self.cores.len().saturating_sub(1)).flatten();
+        others.next()
+    }
+
     /// Ends every connection to a core.
     pub(crate) fn close(&self) {
         self.cores.iter().flatten().for_each(|link| link.close());

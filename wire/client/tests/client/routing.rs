@@ -43,6 +43,40 @@ fn requests_go_to_the_owning_core() {
 }
 
 #[test]
+fn so_many_of_a_hundred_go_to_another_core_as_are_asked_for() {
+    run(async {
+        for (core_count, crossing_percent) in [(2, 0), (2, 30), (2, 100), (1, 100)] {
+            let node = MockNode::start_with(MockOptions {
+                core_count,
+                ..MockOptions::default()
+            });
+            let options = ClientOptions {
+                crossing_percent,
+                ..patient()
+            };
+            let client = connect_with(&node, options).await;
+            let set = client.namespace("test").set("demo");
+            // One key, so that one core owns all: the other one serves what crosses.
+            let owner = corelith_client::digest_of("demo", &corelith_client::KeyRef::integer(7));
+            let owner = usize::from(owner.partition().get() % 8) % usize::from(core_count);
+            for _ in 0..200 {
+                set.put(7, &bins()).await.unwrap();
+            }
+            let crossing = match core_count {
+                1 => 0,
+                _ => 2 * u64::from(crossing_percent),
+            };
+            let by_owner = node.served_count(node.core_ports()[owner]);
+            assert_eq!(
+                by_owner,
+                200 - crossing,
+                "{crossing_percent} % of {core_count} cores"
+            );
+        }
+    });
+}
+
+#[test]
 fn without_core_ports_the_shared_one_serves() {
     run(async {
         let node = MockNode::start_with(MockOptions {
