@@ -11,7 +11,7 @@ use thiserror::Error;
     "index full: {used_bytes} bytes in use, {wanted_bytes} more wanted, the limit is {limit_bytes}"
 )]
 pub struct IndexFull {
-    /// Bytes that the table holds now.
+    /// Bytes that entries take now.
     pub used_bytes: u64,
     /// Bytes that the keys asked about may take at most.
     pub wanted_bytes: u64,

@@ -111,6 +111,11 @@ impl Slabs {
         wide(self.uses.len() * SLAB_BYTES) + self.uses.memory_bytes()
     }
 
+    /// Bytes of those that hold no block: the next blocks take them before the system is asked.
+    pub(crate) fn free_bytes(&self) -> u64 {
+        wide(self.free.len() * SLAB_BYTES)
+    }
+
     /// The bytes of a block.
     #[expect(
         clippy::indexing_slicing,

@@ -123,12 +123,13 @@ impl Index {
         Some(removed)
     }
 
-    /// Whether `new_key_count` more keys fit under the memory limit. Count in the keys that have been admitted and not yet inserted.
+    /// Whether `new_key_count` more keys fit under the memory limit, into memory that is held free or that the
+    /// system gives. Count in the keys that have been admitted and not yet inserted.
     ///
     /// # Errors
     /// [`IndexFull`] when they may not fit.
     pub fn admit(&self, new_key_count: u64) -> Result<(), IndexFull> {
-        let used_bytes = self.memory_bytes();
+        let used_bytes = self.used_bytes();
         let wanted_bytes = new_key_count.saturating_mul(NEW_KEY_BYTES_MAX);
         let limit_bytes = self.memory_limit_bytes;
         if used_bytes.saturating_add(wanted_bytes) > limit_bytes {
@@ -186,6 +187,13 @@ impl Index {
     #[must_use]
     pub fn memory_bytes(&self) -> u64 {
         self.groups.slabs.memory_bytes() + self.groups.directory.memory_bytes()
+    }
+
+    /// The same without what is held free for entries to come, a few MB at most: removing entries makes it less
+    /// at once.
+    #[must_use]
+    pub fn used_bytes(&self) -> u64 {
+        self.memory_bytes() - self.groups.slabs.free_bytes()
     }
 
     /// The chance that a key which is not in the table meets an entry with its own tag.

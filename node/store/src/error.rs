@@ -124,9 +124,18 @@ pub enum OpenError {
     #[error(transparent)]
     Buffer(#[from] BufferError),
     /// The index may not hold the records that the device has.
-    #[error("the index is full after {records} records: raise memory_limit")]
+    #[error(
+        "shard {shard}: the index of its {records} records takes {used_bytes} bytes and may take {limit_bytes}: give it \
+         more (index_memory of the namespace, or memory_limit)"
+    )]
     IndexFull {
-        /// Records loaded so far.
+        /// The shard.
+        shard: u16,
+        /// Records that the devices hold.
         records: u64,
+        /// What their index takes.
+        used_bytes: u64,
+        /// What it was granted.
+        limit_bytes: u64,
     },
 }

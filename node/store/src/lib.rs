@@ -43,6 +43,7 @@ mod log;
 mod segments;
 mod state;
 
+mod admission;
 mod allocation;
 mod announced;
 mod commit;

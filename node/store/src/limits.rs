@@ -126,6 +126,12 @@ pub const SWEEP_SCAN_ENTRIES: usize = 64;
 /// group takes 20 ns or so, and one scan visits 64 at most.
 pub const SWEEP_SCANS_MAX: usize = 64;
 
+/// Part of an index's memory, in percent, at which new keys are refused. What is left is for what cannot be refused:
+/// writes under way, groups that grow unevenly, and a recovery that builds the same index in another order.
+pub const INDEX_ADMITTED_PERCENT: u64 = 90;
+/// An index that refuses new keys says so in the log this often, in ms.
+pub const INDEX_FULL_TOLD_EVERY_MS: u64 = 60_000;
+
 /// Records that one call of a scan returns at most.
 pub const SCAN_RECORDS_MAX: usize = 4096;
 /// Device reads of one scan at once: enough to keep a drive busy, few enough to leave it to gets.

@@ -141,10 +141,13 @@ pub(crate) async fn recover(
 /// a full index of the memory that was granted can have grown to.
 fn check_memory(core: &ShardCore) -> Result<(), OpenError> {
     let state = core.state.borrow();
-    let (used, limit) = (state.index.memory_bytes(), state.index_memory_bytes);
-    if used > limit.saturating_add(limit / 8) {
+    let (used_bytes, limit_bytes) = (state.index.used_bytes(), state.index_memory_bytes);
+    if used_bytes > limit_bytes.saturating_add(limit_bytes / 8) {
         return Err(OpenError::IndexFull {
+            shard: core.number,
             records: state.index.len(),
+            used_bytes,
+            limit_bytes,
         });
     }
     Ok(())

@@ -12,6 +12,7 @@ use hashbrown::HashMap;
 use crate::announced::Announced;
 use crate::commit::Commit;
 use crate::format::fields::u64_of;
+use crate::limits::INDEX_ADMITTED_PERCENT;
 use crate::log::{Log, LogGeometry};
 use crate::notify::Notify;
 use crate::place::SegmentPlace;
@@ -34,7 +35,8 @@ use crate::{Lsn, OpenError, ReadError, Version, WriteError, committer};
 pub struct ShardOptions {
     /// The shard's number.
     pub shard: u16,
-    /// Bytes of DRAM that its index may take.
+    /// Bytes of DRAM that its index may take; at
+    /// [`limits::INDEX_ADMITTED_PERCENT`](crate::limits::INDEX_ADMITTED_PERCENT) of them new keys are refused.
     pub index_memory_bytes: u64,
     /// Bytes of DRAM that its record cache may take, all in; 0 for none.
     pub record_cache_bytes: u64,
@@ -61,6 +63,10 @@ pub struct ShardStatistics {
     pub records: u64,
     /// Bytes of DRAM of the index.
     pub index_bytes: u64,
+    /// Bytes that it may take.
+    pub index_limit_bytes: u64,
+    /// New keys are refused: entries take as much of that as may be given to them.
+    pub is_index_full: bool,
     /// Its segments.
     pub segments: SegmentCounts,
     /// What it has counted since it was opened.
@@ -326,6 +332,8 @@ impl Shard {
         ShardStatistics {
             records: state.index.len(),
             index_bytes: state.index.memory_bytes(),
+            index_limit_bytes: state.index_memory_bytes,
+            is_index_full: state.admit_key().is_err(),
             segments: state.segments.counts(),
             counters: state.counters,
             pending: u64_of(state.pending.len()),
@@ -394,8 +402,12 @@ fn empty_core(
         }
     })?;
     let state = State {
-        index: Index::new(index_shard, options.index_memory_bytes),
+        index: Index::new(
+            index_shard,
+            options.index_memory_bytes / 100 * INDEX_ADMITTED_PERCENT,
+        ),
         index_memory_bytes: options.index_memory_bytes,
+        index_full_told_ms: None,
         segments: SegmentTable::new(places, label.segment_bytes),
         log: Log::new(
             geometry,

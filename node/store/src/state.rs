@@ -7,7 +7,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use corelith_index::{Digest, Entry, Index, RecordLength, ScanPosition};
+use corelith_index::{Digest, Entry, Index, IndexFull, RecordLength, ScanPosition};
 use corelith_io::{BufferPool, Device};
 use hashbrown::HashMap;
 
@@ -66,6 +66,8 @@ pub(crate) struct State {
     pub(crate) index: Index,
     /// What the index was granted, in bytes.
     pub(crate) index_memory_bytes: u64,
+    /// When it was last said that the index is full.
+    pub(crate) index_full_told_ms: Option<u64>,
     pub(crate) segments: SegmentTable,
     pub(crate) log: Log,
     pub(crate) pending: HashMap<TagKey, Pending>,
@@ -164,6 +166,11 @@ impl ShardCore {
 }
 
 impl State {
+    /// Whether the index may take one more key beside those that are on their way.
+    pub(crate) fn admit_key(&self) -> Result<(), IndexFull> {
+        self.index.admit(self.pending_inserts + 1)
+    }
+
     /// Makes a settled batch visible: index and set table take its records in order.
     pub(crate) fn apply(&mut self, batch: &Batch) {
         self.counters.batches += 1;

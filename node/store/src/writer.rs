@@ -6,8 +6,7 @@
 
 use std::rc::Rc;
 
-use corelith_index::limits::SAME_TAG_COUNT_MAX;
-use corelith_index::{Digest, ExpirySeconds, Generation, SetId};
+use corelith_index::{Digest, Entry, ExpirySeconds, Generation, RecordAddress, SetId};
 
 use crate::allocation::open_segment;
 use crate::batch::Appended;
@@ -440,21 +439,6 @@ impl ShardCore {
         match end {
             BatchEnd::Durable => answer.map(Attempt::Answered),
             BatchEnd::InDoubt | BatchEnd::NotWritten => Ok(Attempt::Again),
-        }
-    }
-
-    /// An error if the record brings a key that the index may not take.
-    fn admit<E>(&self, record: &NewRecord<'_>) -> Result<(), WriteError<E>> {
-        if record.previous.is_some() || record.flags.contains(RecordFlags::META) {
-            return Ok(());
-        }
-        let state = self.state.borrow();
-        let crowded = state.index.lookup(&record.digest).len() >= SAME_TAG_COUNT_MAX;
-        let full = state.index.admit(state.pending_inserts + 1).is_err();
-        if crowded || full {
-            Err(WriteError::IndexFull)
-        } else {
-            Ok(())
         }
     }
 

@@ -364,8 +364,7 @@ impl Replayer<'_> {
     /// with what came after. A smaller one is left to the sweep in the background.
     fn make_room(&self) {
         let mut state = self.core.state.borrow_mut();
-        if state.truncations.is_unswept()
-            && state.index.memory_bytes() > state.index_memory_bytes / 2
+        if state.truncations.is_unswept() && state.index.used_bytes() > state.index_memory_bytes / 2
         {
             state.sweep_at_once();
         }
