@@ -21,7 +21,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use corelith_io::{Access, Clock, CoreWaker, MailboxSender, Preflight};
 use nix::sys::signal::Signal;
 
-use crate::configuration::CoreChoice;
+use crate::configuration::{Configuration, CoreChoice};
 use crate::control;
 use crate::core::{self, CorePlan, CoreReport, Order, Recovered};
 use crate::cpus::allowed_cpus;
@@ -29,6 +29,7 @@ use crate::health::{NodeState, Progress, StateCell};
 use crate::limits::{
     MEMLOCK_BYTES_MIN, PROGRESS_EVERY, PROGRESS_PATIENCE, SECOND_SIGNAL_AFTER_NS, SUPERVISOR_SLACK,
 };
+use crate::memory_plan::MemoryPlan;
 use crate::signals::OperatorSignals;
 use crate::supervisor::Supervisor;
 use crate::topology::Topology;
@@ -55,13 +56,14 @@ pub(crate) fn run(settings: Settings) -> Result<(), BootError> {
     let found = Preflight::run()?;
     check_locked_memory(&found)?;
     let signals = OperatorSignals::block().map_err(BootError::Signals)?;
-    // Before a volume is made for cores that there are not.
-    chosen_cpus(&configuration.cores, usize::MAX)?;
+    // Before a volume is made for cores or memory that there are not.
+    let cpus = chosen_cpus(&configuration.cores, usize::MAX)?;
+    plan_for_new(configuration, cpus.len())?;
     let volumes = Arc::new(volume_setup::open(configuration, Access::Exclusive)?);
     let shard_count = volume_setup::shards_of_all(&volumes);
     let cpus = chosen_cpus(&configuration.cores, shard_count)?;
-    let index_memory_bytes =
-        volume_setup::index_memory_bytes(configuration, (cpus.len(), shard_count))?;
+    let needs: Vec<_> = volumes.iter().map(OpenVolume::needs).collect();
+    let memory = Arc::new(MemoryPlan::new(configuration, cpus.len(), &needs)?);
     let page = TcpListener::bind(configuration.control).map_err(|error| BootError::Control {
         address: configuration.control,
         error,
@@ -71,11 +73,11 @@ pub(crate) fn run(settings: Settings) -> Result<(), BootError> {
     let state = StateCell::new(corelith_io::to_u64(shard_count));
     let supervisor = Arc::new(Supervisor::from_environment());
     let watchers = (&state, &supervisor);
-    let mut node = Node::start(settings, (&volumes, index_memory_bytes), &cpus, watchers)?;
+    let mut node = Node::start(settings, (&volumes, &memory), &cpus, watchers)?;
     let reports = std::mem::take(&mut node.reports);
     spawn_thread("control", {
         let (state, supervisor) = (state.clone(), Arc::clone(&supervisor));
-        move || control::serve(page, (&state, &supervisor), reports)
+        move || control::serve(page, (&state, &supervisor), (reports, memory))
     })?;
     spawn_thread("signals", {
         let events = node.events_in.clone();
@@ -112,6 +114,14 @@ pub(crate) fn run(settings: Settings) -> Result<(), BootError> {
     stop_cores(core_count, &mut give, &node.events, ends)?;
     tracing::info!("stopped: everything that was acknowledged is durable");
     ended
+}
+
+/// Whether the memory plan fits with those volumes alone that a start would make.
+fn plan_for_new(configuration: &Configuration, core_count_max: usize) -> Result<(), BootError> {
+    let new = volume_setup::needs_of_all_new(configuration);
+    let shards = new.iter().map(|needs| usize::from(needs.shard_count));
+    let core_count = shards.sum::<usize>().clamp(1, core_count_max);
+    MemoryPlan::new(configuration, core_count, &new).map(drop)
 }
 
 fn check_locked_memory(found: &Preflight) -> Result<(), BootError> {
@@ -171,7 +181,7 @@ impl Node {
     /// Starts all cores.
     fn start(
         settings: Settings,
-        (volumes, index_memory_bytes): (&Arc<Vec<OpenVolume>>, u64),
+        (volumes, memory): (&Arc<Vec<OpenVolume>>, &Arc<MemoryPlan>),
         cpus: &[usize],
         (state, supervisor): (&StateCell, &Arc<Supervisor>),
     ) -> Result<Self, BootError> {
@@ -210,7 +220,8 @@ impl Node {
                 loads: Arc::clone(&loads),
                 orders,
                 reports,
-                index_memory_bytes,
+                memory: Arc::clone(memory),
+                buffers_bytes: configuration.buffers_per_core_bytes,
                 accept_stale: configuration.accept_stale,
                 connections_max: configuration.connections_per_core_max,
                 state: state.clone(),

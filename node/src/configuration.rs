@@ -24,8 +24,8 @@ pub(crate) use units::{parse_bytes, parse_flush_interval, parse_seconds, parse_s
 use crate::commit::{CommitChoice, CommitPolicy};
 use crate::lifetimes::Lifetimes;
 use crate::limits::{
-    CONNECTIONS_PER_CORE_DEFAULT, FLUSH_INTERVAL_DEFAULT_MS, STOP_TIMEOUT_DEFAULT,
-    VOLUME_BYTES_DEFAULT,
+    BUFFERS_PER_CORE_DEFAULT_BYTES, CONNECTIONS_PER_CORE_DEFAULT, FLUSH_INTERVAL_DEFAULT_MS,
+    STOP_TIMEOUT_DEFAULT, VOLUME_BYTES_DEFAULT,
 };
 use crate::logging::{LogFormat, LogLevel};
 use crate::options::Options;
@@ -41,8 +41,10 @@ pub(crate) struct Configuration {
     pub(crate) allow_unauthenticated: bool,
     /// Which CPUs.
     pub(crate) cores: CoreChoice,
-    /// Memory that the node may take; `None` for a share of the machine's.
+    /// Memory that the node may take; `None` for a share of the machine's or the control group's.
     pub(crate) memory_limit_bytes: Option<u64>,
+    /// Memory of a core for device reads and writes.
+    pub(crate) buffers_per_core_bytes: u64,
     /// Connections that a core takes.
     pub(crate) connections_per_core_max: usize,
     /// How much is logged.
@@ -92,6 +94,8 @@ pub(crate) struct NamespaceConfiguration {
     pub(crate) lifetimes: Lifetimes,
     /// Memory of the record caches of all its shards together; 0 for none.
     pub(crate) record_cache_bytes: u64,
+    /// Memory of the indexes of all its shards together; `None` for a share of what the memory plan leaves.
+    pub(crate) index_memory_bytes: Option<u64>,
     /// The longest content of a record that is written; `None` for what the volume can hold.
     pub(crate) record_bytes_max: Option<u64>,
 }
@@ -115,6 +119,7 @@ impl Default for Configuration {
             allow_unauthenticated: false,
             cores: CoreChoice::All,
             memory_limit_bytes: None,
+            buffers_per_core_bytes: BUFFERS_PER_CORE_DEFAULT_BYTES,
             connections_per_core_max: CONNECTIONS_PER_CORE_DEFAULT,
             stop_timeout: STOP_TIMEOUT_DEFAULT,
             log_level: LogLevel::Info,
@@ -147,6 +152,7 @@ impl NamespaceConfiguration {
             durability: DurabilityChoice::Kernel,
             lifetimes: Lifetimes::default(),
             record_cache_bytes: 0,
+            index_memory_bytes: None,
             record_bytes_max: None,
         }
     }

@@ -21,6 +21,7 @@ use hyper_util::rt::TokioIo;
 use crate::core::Order;
 use crate::health::{Health, NodeState, StateCell};
 use crate::limits::CONTROL_CONNECTIONS_MAX;
+use crate::memory_plan::MemoryPlan;
 use crate::metrics::{CoreSnapshot, NodeFigures, render};
 use crate::supervisor::Supervisor;
 
@@ -33,7 +34,7 @@ type Cores = Rc<RefCell<Vec<MailboxSender<Order>>>>;
 pub(crate) fn serve(
     listener: TcpListener,
     (state, supervisor): (&StateCell, &Arc<Supervisor>),
-    cores: Vec<MailboxSender<Order>>,
+    (cores, memory): (Vec<MailboxSender<Order>>, Arc<MemoryPlan>),
 ) {
     let served = listener.set_nonblocking(true).and_then(|()| {
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -45,7 +46,7 @@ pub(crate) fn serve(
             let (state, supervisor) = (state.clone(), Arc::clone(supervisor));
             local.spawn_local(show_life(every, supervisor, state, Rc::clone(&cores)));
         }
-        local.block_on(&runtime, accept(listener, state.clone(), cores))
+        local.block_on(&runtime, accept(listener, (state.clone(), memory), cores))
     });
     if let Err(error) = served {
         tracing::error!(%error, "the control page ended; the node goes on without it");
@@ -83,7 +84,11 @@ async fn are_live(cores: &Cores, patience: Duration) -> bool {
     true
 }
 
-async fn accept(listener: TcpListener, state: StateCell, cores: Cores) -> std::io::Result<()> {
+async fn accept(
+    listener: TcpListener,
+    (state, memory): (StateCell, Arc<MemoryPlan>),
+    cores: Cores,
+) -> std::io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let places = Arc::new(tokio::sync::Semaphore::new(CONTROL_CONNECTIONS_MAX));
     loop {
@@ -94,7 +99,7 @@ async fn accept(listener: TcpListener, state: StateCell, cores: Cores) -> std::i
             tokio::time::sleep(Duration::from_millis(50)).await;
             continue;
         };
-        let (state, cores) = (state.clone(), Rc::clone(&cores));
+        let (state, cores) = ((state.clone(), Arc::clone(&memory)), Rc::clone(&cores));
         tokio::task::spawn_local(async move {
             let service = service_fn(|request| answer(request, state.clone(), Rc::clone(&cores)));
             let connection = http1::Builder::new()
@@ -110,7 +115,7 @@ async fn accept(listener: TcpListener, state: StateCell, cores: Cores) -> std::i
 
 async fn answer(
     request: Request<Incoming>,
-    state: StateCell,
+    (state, memory): (StateCell, Arc<MemoryPlan>),
     cores: Cores,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     if request.method() != Method::GET && request.method() != Method::HEAD {
@@ -130,7 +135,7 @@ async fn answer(
             };
             text(status, health.to_string())
         }
-        "/metrics" => metrics(&state, &cores).await,
+        "/metrics" => metrics((&state, &memory), &cores).await,
         _ => text(
             StatusCode::NOT_FOUND,
             "there are /metrics, /live and /ready\n".to_owned(),
@@ -150,11 +155,15 @@ async fn health(state: &StateCell, cores: &Cores) -> Health {
     }
 }
 
-async fn metrics(state: &StateCell, cores: &Cores) -> Response<Full<Bytes>> {
+async fn metrics(
+    (state, memory): (&StateCell, &MemoryPlan),
+    cores: &Cores,
+) -> Response<Full<Bytes>> {
     // While shards are recovered and after the stop began the cores answer nobody.
     if state.get() != NodeState::Serving {
         let node = NodeFigures {
             states: Health::from(state).states(),
+            memory,
         };
         return text(StatusCode::OK, render(&node, &[]));
     }
@@ -162,6 +171,7 @@ async fn metrics(state: &StateCell, cores: &Cores) -> Response<Full<Bytes>> {
         Some(snapshots) => {
             let node = NodeFigures {
                 states: Health::of(&snapshots).states(),
+                memory,
             };
             text(StatusCode::OK, render(&node, &snapshots))
         }

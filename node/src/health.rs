@@ -155,6 +155,15 @@ impl Health {
                          restore the devices, or accept the loss with --accept-stale"
                     ));
                 }
+                if statistics.is_index_full {
+                    add(
+                        &mut notes,
+                        format!(
+                            "namespace {name:?}: the index has no memory for new keys, which are refused; give it more \
+                             (index_memory, memory_limit) or delete records"
+                        ),
+                    );
+                }
                 if statistics.is_full {
                     full.push(format!(
                         "namespace {name:?}, shard {number}: no segment is left for new data; delete records, or \

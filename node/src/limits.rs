@@ -12,8 +12,9 @@ pub(crate) const CONNECTIONS_PER_CORE_DEFAULT: usize = 4096;
 pub(crate) const CONNECTIONS_PER_CORE_MAX: usize = 1_000_000;
 /// Memory of a connection at rest, in bytes: what the memory limit reckons with.
 pub(crate) const CONNECTION_BYTES: u64 = 10 << 10;
-/// The least index memory of a shard that a node starts with, in bytes: some 40,000 records.
-pub(crate) const INDEX_BYTES_MIN: u64 = 1 << 20;
+/// The least index memory of a shard that a node starts with, in bytes: what an index rounds up to (a slab of 27 KiB for
+/// each size of its blocks), and as much again for some 20,000 records.
+pub(crate) const INDEX_BYTES_MIN: u64 = 2 << 20;
 /// Size of a file volume that is made without one being said, in bytes.
 pub(crate) const VOLUME_BYTES_DEFAULT: u64 = 4 << 30;
 /// How often buffered writes are sent to the devices unless the configuration says it, in ms.
@@ -72,11 +73,19 @@ pub(crate) const STEPS_AT_ONCE: usize = 256;
 pub(crate) const SPARE_VECTORS_MAX: usize = 256;
 /// See [`SPARE_VECTORS_MAX`].
 pub(crate) const SPARE_VECTOR_BYTES_MAX: usize = 64 << 10;
-/// DMA memory of one core, in bytes: 32 MiB in the arena, and up to 256 MiB beyond it under load
-/// (large records, many reads at once). Past that a request is answered "busy".
+/// DMA memory of one core that is mapped at once, in bytes: the arena.
 pub(crate) const ARENA_BYTES: usize = 32 << 20;
-/// See [`ARENA_BYTES`].
-pub(crate) const DMA_BYTES_MAX: usize = 288 << 20;
+/// All of it unless the configuration says another size, in bytes: 256 MiB beyond the arena under load (large records,
+/// many reads at once). Past that a request is answered "busy".
+pub(crate) const BUFFERS_PER_CORE_DEFAULT_BYTES: u64 = 288 << 20;
+/// What it may say, in bytes: from the arena and four of the largest records, to what a ring can register.
+pub(crate) const BUFFERS_PER_CORE_BYTES: std::ops::RangeInclusive<u64> = 64 << 20..=64 << 30;
+/// What a core takes for its thread, its ring's queues and slots, and the histograms of its devices, in bytes.
+pub(crate) const CORE_BYTES: u64 = 8 << 20;
+/// The program and the threads that are no core's, in bytes.
+pub(crate) const PROCESS_BYTES: u64 = 32 << 20;
+/// Bytes of a request and its answer that are on their way between cores, as the memory plan reckons: most have less.
+pub(crate) const HOP_FRAME_BYTES: usize = 1 << 10;
 /// Entries of each of the three rings of a core's executor, which only park the core and keep its timers.
 pub(crate) const EXECUTOR_RING_DEPTH: usize = 16;
 /// Memory that a core's executor registers with its rings, in bytes: the least that it takes.
@@ -101,8 +110,11 @@ pub(crate) const PROGRESS_EVERY: Duration = Duration::from_secs(5);
 pub(crate) const PROGRESS_PATIENCE: Duration = Duration::from_secs(50);
 /// What a client that met "busy" should wait, in ms.
 pub(crate) const RETRY_AFTER_MS: u32 = 5;
-/// Share of the machine's memory that indexes may take, in percent, until it is configured.
-pub(crate) const INDEX_MEMORY_PERCENT: u64 = 60;
+/// Share of the machine's or the control group's memory that the node plans with, in percent, until it is told
+/// more: the rest is for the kernel (sockets' buffers, page tables) and for other processes.
+pub(crate) const MEMORY_LIMIT_PERCENT: u64 = 80;
+/// A machine that does not say what memory it has is taken for a small one, in bytes.
+pub(crate) const MACHINE_BYTES_UNKNOWN: u64 = 4 << 30;
 /// Ports of the control page's connections at once.
 pub(crate) const CONTROL_CONNECTIONS_MAX: usize = 32;
 /// How long after the first signal a second one means "stop at once", in ns.

@@ -35,6 +35,7 @@ mod hop;
 mod outbox;
 mod pace;
 
+mod memory_plan;
 mod metrics;
 mod operation;
 mod refusal;

@@ -125,6 +125,11 @@ pub(crate) struct Options {
     #[arg(long = "record-cache", value_name = "BYTES", value_parser = parse_bytes)]
     pub(crate) record_cache_bytes: Option<u64>,
 
+    /// Memory that the node plans with, in bytes or with a unit; --check shows the plan [default: 80 % of the machine's
+    /// or the control group's].
+    #[arg(long = "memory-limit", value_name = "BYTES", value_parser = parse_bytes, env = "CORELITH_MEMORY_LIMIT")]
+    pub(crate) memory_limit_bytes: Option<u64>,
+
     /// Serve although recovery found that acknowledged writes were lost: an operator accepts that
     /// answers may be older than what was acknowledged.
     #[arg(long)]
@@ -181,6 +186,9 @@ impl Options {
         take(&mut configuration.control, &self.control);
         take(&mut configuration.cores, &self.cores);
         take(&mut configuration.stop_timeout, &self.stop_timeout);
+        if self.memory_limit_bytes.is_some() {
+            configuration.memory_limit_bytes = self.memory_limit_bytes;
+        }
         take(&mut configuration.log_level, &self.log_level);
         take(&mut configuration.log_format, &self.log_format);
         configuration.allow_unauthenticated |= self.allow_unauthenticated;

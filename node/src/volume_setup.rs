@@ -15,7 +15,7 @@ use crate::boot::BootError;
 use crate::commit::CommitPolicy;
 use crate::configuration::{Configuration, NamespaceConfiguration, Storage};
 use crate::cpus::allowed_cpus;
-use crate::limits::{CONNECTION_BYTES, DMA_BYTES_MAX, INDEX_BYTES_MIN, INDEX_MEMORY_PERCENT};
+use crate::memory_plan::NamespaceNeeds;
 use crate::namespaces::Policy;
 
 /// What a file's name ends with until it is formatted, so that a crash meanwhile leaves nothing that looks
@@ -32,6 +32,8 @@ pub(crate) struct OpenVolume {
     pub(crate) commit: CommitPolicy,
     /// Memory of its record caches together.
     pub(crate) record_cache_bytes: u64,
+    /// Memory of its indexes together; `None` for a share of what the plan leaves.
+    pub(crate) index_memory_bytes: Option<u64>,
 }
 
 impl OpenVolume {
@@ -59,6 +61,19 @@ impl OpenVolume {
         self.volume
             .label()
             .map_or_else(String::new, |label| label.namespace.clone())
+    }
+
+    /// What the memory plan must know of it.
+    pub(crate) fn needs(&self) -> NamespaceNeeds {
+        let devices = self.devices.iter();
+        NamespaceNeeds {
+            name: self.namespace(),
+            shard_count: self.shard_count(),
+            volume_bytes: devices.map(|device| device.geometry().size_bytes).sum(),
+            is_in_memory: !self.is_lasting(),
+            record_cache_bytes: self.record_cache_bytes,
+            index_memory_bytes: self.index_memory_bytes,
+        }
     }
 
     /// The paths of its devices.
@@ -178,6 +193,9 @@ fn open_namespace(
     // One rule may be about several volumes, and then about the memory of all of them.
     let volume_count = u64::try_from(by_volume.len()).unwrap_or(u64::MAX);
     let record_cache_bytes = namespace.record_cache_bytes / volume_count.max(1);
+    let index_memory_bytes = namespace
+        .index_memory_bytes
+        .map(|bytes| bytes / volume_count.max(1));
     for (_, devices, attached) in by_volume {
         let (volume, positions) = ring.block_on(open_volume(&attached, pool))??;
         let volume = OpenVolume {
@@ -189,6 +207,7 @@ fn open_namespace(
             policy: Policy::of(namespace),
             commit: namespace.commit,
             record_cache_bytes,
+            index_memory_bytes,
         };
         check_name(namespace, &volume)?;
         volumes.push(volume);
@@ -263,6 +282,7 @@ fn make_in_memory(
         commit: namespace.commit,
         // Its records are in memory already.
         record_cache_bytes: 0,
+        index_memory_bytes: namespace.index_memory_bytes,
     })
 }
 
@@ -326,6 +346,29 @@ pub(crate) fn shard_count_of_new(namespace: &NamespaceConfiguration) -> u16 {
     namespace.shard_count.unwrap_or(cores.clamp(8, 256))
 }
 
+/// What the memory plan must know of a volume that is not there yet.
+fn needs_of_new(namespace: &NamespaceConfiguration) -> NamespaceNeeds {
+    NamespaceNeeds {
+        name: namespace.name().to_owned(),
+        shard_count: shard_count_of_new(namespace),
+        volume_bytes: namespace.size_bytes,
+        is_in_memory: namespace.is_in_memory,
+        record_cache_bytes: namespace.record_cache_bytes,
+        index_memory_bytes: namespace.index_memory_bytes,
+    }
+}
+
+/// The same of all volumes that a start would make.
+pub(crate) fn needs_of_all_new(configuration: &Configuration) -> Vec<NamespaceNeeds> {
+    let namespaces = configuration.namespaces.iter();
+    let new = namespaces.filter(|namespace| match namespace.storage() {
+        Storage::Memory => true,
+        Storage::File(path) => !path.exists(),
+        Storage::Devices(_) => false,
+    });
+    new.map(needs_of_new).collect()
+}
+
 /// Shards of all volumes.
 pub(crate) fn shards_of_all(volumes: &[OpenVolume]) -> usize {
     volumes
@@ -338,134 +381,4 @@ fn random_identity() -> std::io::Result<[u8; 16]> {
     let mut bytes = [0; 16];
     std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
     Ok(bytes)
-}
-
-/// Bytes of DRAM that the index of each shard may take: its part of what the memory limit leaves beside namespaces in
-/// memory, record caches, and the most that buffers and connections of the cores may take; without a limit, of a
-/// share of the machine's memory.
-///
-/// # Errors
-/// [`BootError::MemoryLimit`].
-pub(crate) fn index_memory_bytes(
-    configuration: &Configuration,
-    (core_count, shard_count): (usize, usize),
-) -> Result<u64, BootError> {
-    let to_u64 = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
-    let shards = to_u64(shard_count).max(1);
-    let sum_of = |bytes_of: fn(&NamespaceConfiguration) -> u64| {
-        let namespaces = configuration.namespaces.iter();
-        namespaces.map(bytes_of).fold(0, u64::saturating_add)
-    };
-    let in_memory_bytes = sum_of(|namespace| {
-        if namespace.is_in_memory {
-            namespace.size_bytes
-        } else {
-            0
-        }
-    });
-    let cached_bytes = sum_of(|namespace| namespace.record_cache_bytes);
-    let Some(limit_bytes) = configuration.memory_limit_bytes else {
-        let total = std::fs::read_to_string("/proc/meminfo")
-            .ok()
-            .and_then(|text| total_bytes(&text));
-        // Without a figure the machine is taken for a small one.
-        let total_bytes = total.unwrap_or(4 << 30);
-        let left_bytes = total_bytes.saturating_sub(in_memory_bytes);
-        let share_bytes = left_bytes / 100 * INDEX_MEMORY_PERCENT;
-        let index_bytes = share_bytes.saturating_sub(cached_bytes) / shards;
-        if index_bytes < INDEX_BYTES_MIN {
-            return Err(BootError::MachineMemory {
-                planned_bytes: in_memory_bytes.saturating_add(cached_bytes),
-                total_bytes,
-            });
-        }
-        return Ok(index_bytes);
-    };
-    let connections = to_u64(configuration.connections_per_core_max);
-    let of_core =
-        to_u64(DMA_BYTES_MAX).saturating_add(connections.saturating_mul(CONNECTION_BYTES));
-    let planned_bytes = of_core
-        .saturating_mul(to_u64(core_count))
-        .saturating_add(in_memory_bytes)
-        .saturating_add(cached_bytes);
-    let left_bytes = limit_bytes.saturating_sub(planned_bytes);
-    let least_bytes = planned_bytes.saturating_add(shards.saturating_mul(INDEX_BYTES_MIN));
-    if limit_bytes < least_bytes {
-        return Err(BootError::MemoryLimit {
-            left_bytes,
-            planned_bytes,
-            least_bytes,
-            shard_count,
-        });
-    }
-    Ok(left_bytes / shards)
-}
-
-fn total_bytes(meminfo: &str) -> Option<u64> {
-    let line = meminfo
-        .lines()
-        .find_map(|line| line.strip_prefix("MemTotal:"))?;
-    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    kibibytes.checked_mul(1024)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_index_gets_what_the_limit_leaves() {
-        let with_limit = |limit_bytes| {
-            let configuration = Configuration {
-                memory_limit_bytes: Some(limit_bytes),
-                connections_per_core_max: 1024,
-                ..Configuration::default()
-            };
-            index_memory_bytes(&configuration, (2, 8))
-        };
-        // Two cores with 288 MiB of buffers and 10 MiB of connections each.
-        let planned = 2 * (298 << 20);
-        assert_eq!(with_limit(planned + (1 << 30)).unwrap(), 128 << 20);
-        assert_eq!(with_limit(planned + (8 << 20)).unwrap(), 1 << 20);
-        let mut with_cache = Configuration {
-            memory_limit_bytes: Some(planned + (3 << 30)),
-            connections_per_core_max: 1024,
-            ..Configuration::default()
-        };
-        with_cache.namespaces[0].record_cache_bytes = 2 << 30;
-        let left = index_memory_bytes(&with_cache, (2, 8)).unwrap();
-        assert_eq!(left, 128 << 20);
-        let error = with_limit(planned).unwrap_err().to_string();
-        assert!(
-            error.contains(&(planned + (8 << 20)).to_string()),
-            "{error}"
-        );
-    }
-
-    #[test]
-    fn namespaces_in_memory_count() {
-        let mut configuration = Configuration {
-            memory_limit_bytes: Some(4 << 30),
-            connections_per_core_max: 1024,
-            ..Configuration::default()
-        };
-        let without = index_memory_bytes(&configuration, (2, 8)).unwrap();
-        configuration.namespaces[0].is_in_memory = true;
-        configuration.namespaces[0].size_bytes = 1 << 30;
-        let with = index_memory_bytes(&configuration, (2, 8)).unwrap();
-        assert_eq!(without - with, (1 << 30) / 8);
-        configuration.memory_limit_bytes = None;
-        configuration.namespaces[0].size_bytes = 1 << 60;
-        let error = index_memory_bytes(&configuration, (2, 8)).unwrap_err();
-        assert!(error.to_string().contains("size"), "{error}");
-    }
-
-    #[test]
-    fn memory_is_read_in_kibibytes() {
-        assert_eq!(
-            total_bytes("MemTotal:       1024 kB\nMemFree: 1 kB\n"),
-            Some(1 << 20)
-        );
-        assert_eq!(total_bytes("nothing"), None);
-    }
 }

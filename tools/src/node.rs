@@ -110,7 +110,9 @@ fn refusal(refused: &Refused) -> Failure {
         }
         Status::TooLarge => "make the record smaller: at most half a segment and 8 MiB",
         Status::OutOfSpace => "remove records or let them expire; deletes work on a full volume",
-        Status::OutOfMemory => "raise the node's memory_limit; overwrites and deletes still work",
+        Status::OutOfMemory => {
+            "raise the node's memory_limit or the namespace's index_memory; overwrites and deletes still work"
+        }
         Status::Busy | Status::KeyBusy | Status::Timeout => {
             "the node is overloaded: try again later"
         }

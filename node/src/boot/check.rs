@@ -4,10 +4,12 @@
 use std::fmt::Write;
 
 use corelith_io::{Access, Preflight};
+use corelith_store::limits::INDEX_ADMITTED_PERCENT;
 
 use super::{BootError, chosen_cpus};
 use crate::configuration::{Configuration, Storage};
-use crate::volume_setup;
+use crate::memory_plan::MemoryPlan;
+use crate::volume_setup::{self, OpenVolume};
 
 /// Looks at everything, and says what a start would do.
 ///
@@ -25,7 +27,8 @@ pub(crate) fn check(configuration: &Configuration) -> Result<String, BootError> 
         line(format_args!("{} = {}", setting.path, setting.value));
     }
     let volumes = volume_setup::open(configuration, Access::ReadOnly)?;
-    let mut shard_count = volume_setup::shards_of_all(&volumes);
+    let mut needs: Vec<_> = volumes.iter().map(OpenVolume::needs).collect();
+    needs.extend(volume_setup::needs_of_all_new(configuration));
     for volume in &volumes {
         line(format_args!(
             "namespace {:?} would be served from {}",
@@ -36,7 +39,6 @@ pub(crate) fn check(configuration: &Configuration) -> Result<String, BootError> 
     for namespace in &configuration.namespaces {
         if namespace.is_in_memory {
             let shards = volume_setup::shard_count_of_new(namespace);
-            shard_count += usize::from(shards);
             line(format_args!(
                 "namespace {:?} would be made in memory: {} MiB, {shards} shards",
                 namespace.name(),
@@ -47,7 +49,6 @@ pub(crate) fn check(configuration: &Configuration) -> Result<String, BootError> 
             && !path.exists()
         {
             let shards = volume_setup::shard_count_of_new(namespace);
-            shard_count += usize::from(shards);
             line(format_args!(
                 "namespace {:?} would be made in {}: {} MiB, {shards} shards",
                 namespace.name(),
@@ -56,12 +57,17 @@ pub(crate) fn check(configuration: &Configuration) -> Result<String, BootError> 
             ));
         }
     }
+    let shards = needs.iter().map(|needs| usize::from(needs.shard_count));
+    let shard_count = shards.sum();
     let cpus = chosen_cpus(&configuration.cores, shard_count)?;
-    let index_bytes = volume_setup::index_memory_bytes(configuration, (cpus.len(), shard_count))?;
     line(format_args!(
-        "cores on the CPUs {cpus:?}, {shard_count} shards with up to {} MiB of index each, Linux {}",
-        index_bytes >> 20,
+        "cores on the CPUs {cpus:?}, {shard_count} shards, Linux {}",
         found.kernel_release
+    ));
+    let memory = MemoryPlan::new(configuration, cpus.len(), &needs)?;
+    line(format_args!(
+        "memory that is planned, and the keys that make it less (an index refuses new keys at \
+         {INDEX_ADMITTED_PERCENT} % of its part):\n{memory}"
     ));
     line(format_args!(
         "nothing wrong was found; whether the addresses are free shows only at a start"

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use crate::memory_plan::{MemoryPlan, mebibytes};
+
 /// What went wrong, with what to do.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BootError {
@@ -45,32 +47,29 @@ pub(crate) enum BootError {
         /// Allowed.
         allowed: Vec<usize>,
     },
-    /// No memory for the index.
+    /// More memory than there may be.
     #[error(
-        "memory_limit leaves {left_bytes} bytes for the index of {shard_count} shards: namespaces in memory, record \
-         caches, connections and buffers may take {planned_bytes}; raise it to at least {least_bytes} bytes, or use \
-         smaller namespaces or caches, fewer cores or connections"
+        "the memory plan does not fit:\n{plan}\nraise memory_limit (--memory-limit) to at least {} MiB, or lower {}",
+        mebibytes(*.least_bytes), .plan.keys_to_lower()
     )]
-    MemoryLimit {
-        /// What is left.
-        left_bytes: u64,
-        /// What else is planned.
-        planned_bytes: u64,
-        /// The least limit.
+    MemoryPlan {
+        /// The least that it needs.
         least_bytes: u64,
-        /// Shards of all volumes.
-        shard_count: usize,
+        /// What it was to be.
+        plan: Box<MemoryPlan>,
     },
-    /// Namespaces in memory and record caches that the machine has no room for.
+    /// An index that can hold next to nothing.
     #[error(
-        "namespaces in memory and record caches may take {planned_bytes} bytes and the machine has {total_bytes}, \
-         which leaves too little for indexes: give them a smaller size"
+        "namespace {namespace:?}: its {shard_count} shards need {} MiB of index_memory at least",
+        mebibytes(*.least_bytes)
     )]
-    MachineMemory {
-        /// All of them together.
-        planned_bytes: u64,
-        /// Of the machine.
-        total_bytes: u64,
+    IndexMemory {
+        /// The namespace.
+        namespace: String,
+        /// Its shards.
+        shard_count: u16,
+        /// The least for all of them.
+        least_bytes: u64,
     },
     /// More cores than shards.
     #[error(

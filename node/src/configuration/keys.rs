@@ -14,7 +14,7 @@ use super::units::{
 };
 use super::{Configuration, CoreChoice, NamespaceConfiguration};
 use crate::commit::CommitChoice;
-use crate::limits::CONNECTIONS_PER_CORE_MAX;
+use crate::limits::{BUFFERS_PER_CORE_BYTES, CONNECTIONS_PER_CORE_MAX};
 use crate::logging::{LogFormat, LogLevel};
 
 /// Tables whose keys are about the node.
@@ -51,7 +51,7 @@ const fn live<T>(name: &'static str, set: Set<T>, show: fn(&T) -> Option<String>
     }
 }
 
-const NODE_KEYS: [KeyOf<Configuration>; 9] = [
+const NODE_KEYS: [KeyOf<Configuration>; 10] = [
     fixed(
         "node.listen",
         |node, value| put(&mut node.listen, address(value)),
@@ -82,6 +82,16 @@ const NODE_KEYS: [KeyOf<Configuration>; 9] = [
             put(&mut node.memory_limit_bytes, size)
         },
         |node| Some(shown_or(node.memory_limit_bytes.map(show_size), "auto")),
+    ),
+    fixed(
+        "node.buffers_per_core",
+        |node, value| {
+            let size = value.text().and_then(parse_size);
+            let size = size.filter(|size| BUFFERS_PER_CORE_BYTES.contains(size));
+            let wanted = "a size from \"64 MiB\" to \"64 GiB\"";
+            put(&mut node.buffers_per_core_bytes, size.ok_or(wanted))
+        },
+        |node| Some(quoted(&show_size(node.buffers_per_core_bytes))),
     ),
     live(
         "node.connections_per_core_max",
@@ -125,7 +135,7 @@ const NODE_KEYS: [KeyOf<Configuration>; 9] = [
     ),
 ];
 
-const NAMESPACE_KEYS: [KeyOf<NamespaceConfiguration>; 12] = [
+const NAMESPACE_KEYS: [KeyOf<NamespaceConfiguration>; 13] = [
     fixed(
         "storage",
         |namespace, value| {
@@ -201,6 +211,19 @@ const NAMESPACE_KEYS: [KeyOf<NamespaceConfiguration>; 12] = [
         |namespace| {
             let size = Some(namespace.record_cache_bytes).filter(|bytes| *bytes > 0);
             Some(shown_or(size.map(show_size), "none"))
+        },
+    ),
+    fixed(
+        "index_memory",
+        |namespace, value| {
+            let size = size_or(value, "auto").ok_or("a size such as \"2 GiB\", or \"auto\"");
+            put(&mut namespace.index_memory_bytes, size)
+        },
+        |namespace| {
+            Some(shown_or(
+                namespace.index_memory_bytes.map(show_size),
+                "auto",
+            ))
         },
     ),
     fixed(

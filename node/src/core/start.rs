@@ -25,9 +25,9 @@ use crate::health::StateCell;
 use crate::hop::{FromCore, Peer, ToCore};
 use crate::idle::GlommioIdle;
 use crate::limits::{
-    ARENA_BYTES, DMA_BYTES_MAX, EXECUTOR_BUFFER_BYTES, EXECUTOR_RING_DEPTH, LISTEN_ATTEMPTS_MAX,
-    LISTEN_PAUSE,
+    ARENA_BYTES, EXECUTOR_BUFFER_BYTES, EXECUTOR_RING_DEPTH, LISTEN_ATTEMPTS_MAX, LISTEN_PAUSE,
 };
+use crate::memory_plan::MemoryPlan;
 use crate::metrics::CoreMetrics;
 use crate::namespaces::{Namespaces, ServedNamespace};
 use crate::operation::Shards;
@@ -57,8 +57,9 @@ pub(crate) struct CorePlan {
     pub(crate) loads: Arc<Vec<AtomicUsize>>,
     pub(crate) orders: MailboxReceiver<Order>,
     pub(crate) reports: MailboxReceiver<Order>,
-    /// For the index of each shard.
-    pub(crate) index_memory_bytes: u64,
+    pub(crate) memory: Arc<MemoryPlan>,
+    /// Of its pool of buffers.
+    pub(crate) buffers_bytes: u64,
     pub(crate) accept_stale: bool,
     /// Connections that it takes.
     pub(crate) connections_max: usize,
@@ -235,7 +236,7 @@ async fn run(plan: CorePlan) -> Result<(), BootError> {
 fn make_ring(plan: &CorePlan) -> Result<Ring, BootError> {
     let pool = BufferPool::new(BufferPoolConfig {
         arena_bytes: ARENA_BYTES,
-        limit_bytes: DMA_BYTES_MAX,
+        limit_bytes: usize::try_from(plan.buffers_bytes).unwrap_or(usize::MAX),
     })?;
     let config = RingConfig {
         waker: Some(plan.waker.clone()),
@@ -294,7 +295,7 @@ async fn open_namespace(
         .map(async |number| {
             let options = ShardOptions {
                 shard: number,
-                index_memory_bytes: plan.index_memory_bytes,
+                index_memory_bytes: plan.memory.index_bytes_per_shard(position),
                 record_cache_bytes: volume.record_cache_bytes
                     / u64::from(volume.shard_count().max(1)),
                 accept_stale: plan.accept_stale,

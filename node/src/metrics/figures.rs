@@ -273,6 +273,18 @@ const RECORDS: &[Family] = &[
         of_shard(|shard| shard.statistics.index_bytes),
     ),
     family(
+        "corelith_index_limit_bytes",
+        "DRAM that the index may take; at 90 % of it new keys are refused.",
+        Gauge,
+        of_shard(|shard| shard.statistics.index_limit_bytes),
+    ),
+    family(
+        "corelith_index_full",
+        "1 while the index refuses new keys, else 0.",
+        Gauge,
+        of_shard(|shard| u64::from(shard.statistics.is_index_full)),
+    ),
+    family(
         "corelith_index_refusals_total",
         "Durable records that the index refused: its table cannot grow any further.",
         Counter,

@@ -6,16 +6,20 @@ use corelith_io::{DeviceStatistics, LATENCY_BOUNDS_NS, LatencyBuckets, Operation
 use corelith_wire::Status;
 
 use super::figures::{FAMILIES, Family, FamilyKind, Source};
+use crate::memory_plan::MemoryPlan;
+
 use super::snapshot::{CoreSnapshot, NamespaceSnapshot};
 
 /// What the node as a whole says of itself; only the control thread knows it.
-pub(crate) struct NodeFigures {
+pub(crate) struct NodeFigures<'a> {
     /// Words that name the state, every one of them, and whether the node is in it.
     pub(crate) states: Vec<(&'static str, bool)>,
+    /// What memory was planned at the start.
+    pub(crate) memory: &'a MemoryPlan,
 }
 
 /// The page of the control thread: the node, and all cores.
-pub(crate) fn render(node: &NodeFigures, snapshots: &[CoreSnapshot]) -> String {
+pub(crate) fn render(node: &NodeFigures<'_>, snapshots: &[CoreSnapshot]) -> String {
     let mut page = Page::new(snapshots, "");
     page.node(node);
     while page.step() {}
@@ -103,7 +107,7 @@ impl<'a> Page<'a> {
         debug_assert!(written.is_ok());
     }
 
-    fn node(&mut self, node: &NodeFigures) {
+    fn node(&mut self, node: &NodeFigures<'_>) {
         let version = env!("CARGO_PKG_VERSION");
         let (build, state) = ("corelith_build_info", "corelith_state");
         self.open(
@@ -121,6 +125,29 @@ impl<'a> Page<'a> {
         for (name, is_current) in &node.states {
             let value = u64::from(*is_current);
             self.line(format_args!("{state}{{state=\"{name}\"}} {value}"));
+        }
+        self.memory(node.memory);
+    }
+
+    fn memory(&mut self, memory: &MemoryPlan) {
+        let (limit, planned) = (
+            "corelith_memory_limit_bytes",
+            "corelith_memory_planned_bytes",
+        );
+        self.open(
+            (limit, "Memory that the node plans with, and who says so."),
+            FamilyKind::Gauge,
+        );
+        let (source, bytes) = (memory.limit.source(), memory.limit.bytes);
+        self.line(format_args!("{limit}{{source=\"{source}\"}} {bytes}"));
+        let help = "The most that a part of the node may take of it; the namespace is empty for what serves all.";
+        self.open((planned, help), FamilyKind::Gauge);
+        for reservation in &memory.reservations {
+            let (part, bytes) = (reservation.part.name(), reservation.bytes);
+            let namespace = label_value(reservation.namespace.as_deref().unwrap_or_default());
+            self.line(format_args!(
+                "{planned}{{namespace=\"{namespace}\",part=\"{part}\"}} {bytes}"
+            ));
         }
     }
 

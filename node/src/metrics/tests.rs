@@ -9,6 +9,8 @@ use corelith_wire::{MessageKind, Status};
 use super::counters::bump;
 use super::snapshot::{DeviceSnapshot, ShardSnapshot};
 use super::*;
+use crate::configuration::Configuration;
+use crate::memory_plan::MemoryPlan;
 
 /// Figures of one namespace in which every family has a sample.
 fn namespace(name: &str, outcomes: &Outcomes, shard: u16) -> NamespaceSnapshot {
@@ -56,8 +58,10 @@ fn full_page() -> String {
         ];
         snapshot
     });
+    let memory = MemoryPlan::new(&Configuration::default(), 1, &[]).unwrap();
     let node = NodeFigures {
         states: vec![("loading", false), ("serving", true)],
+        memory: &memory,
     };
     render(&node, &snapshots)
 }

@@ -6,7 +6,7 @@
 
 use std::rc::Rc;
 
-use corelith_index::{Digest, Entry, ExpirySeconds, Generation, RecordAddress, SetId};
+use corelith_index::{Digest, ExpirySeconds, Generation, SetId};
 
 use crate::allocation::open_segment;
 use crate::batch::Appended;

@@ -13,6 +13,7 @@ mod batches;
 mod deadlines;
 mod full_device;
 mod large_records;
+mod memory;
 mod peer;
 mod running;
 mod starting;

@@ -16,6 +16,9 @@ use crate::running::{Node, connect};
 /// Length of a frame's header, in bytes.
 pub(crate) const HEADER_LENGTH: usize = HEADER_LENGTH_BYTES as usize;
 
+/// Requests of [`Peer::ask_all`] that are sent before the first answer is awaited.
+pub(crate) const WAVE: usize = 512;
+
 /// One connection.
 pub(crate) struct Peer {
     pub(crate) stream: TcpStream,
@@ -39,6 +42,25 @@ impl Answered {
 
     pub(crate) fn status(&self) -> Status {
         self.decode().status().0
+    }
+
+    /// The bin of a record; `None` if it is not there.
+    pub(crate) fn value(&self) -> Option<String> {
+        match self.status() {
+            Status::NotFound => None,
+            Status::Ok => match self.decode() {
+                Answer::Record(record) => {
+                    let content = corelith_record::Content::parse(record.content).unwrap();
+                    let value = content.get("v").unwrap().decode();
+                    match value {
+                        corelith_record::ValueRef::String(text) => Some(text.to_owned()),
+                        other => panic!("another value: {other:?}"),
+                    }
+                }
+                _ => panic!("another answer"),
+            },
+            status => panic!("not answered: {status}"),
+        }
     }
 
     pub(crate) fn decode(&self) -> Answer<'_> {
@@ -142,22 +164,27 @@ impl Peer {
 
     /// The bin of a record; `None` if it is not there.
     pub(crate) fn get(&mut self, key: u64) -> Option<String> {
-        let answered = self.ask(&get(key));
-        match answered.status() {
-            Status::NotFound => None,
-            Status::Ok => match answered.decode() {
-                Answer::Record(record) => {
-                    let content = corelith_record::Content::parse(record.content).unwrap();
-                    let value = content.get("v").unwrap().decode();
-                    match value {
-                        corelith_record::ValueRef::String(text) => Some(text.to_owned()),
-                        other => panic!("another value: {other:?}"),
-                    }
-                }
-                _ => panic!("another answer"),
-            },
-            status => panic!("not answered: {status}"),
+        self.ask(&get(key)).value()
+    }
+
+    /// Asks about each of `keys`, many at a time; the answers in their order.
+    pub(crate) fn ask_all<'a>(
+        &mut self,
+        keys: &[u64],
+        request: impl Fn(u64) -> Request<'a>,
+    ) -> Vec<Answered> {
+        let mut answers = Vec::new();
+        for wave in keys.chunks(WAVE) {
+            let frames: Vec<u8> = wave
+                .iter()
+                .flat_map(|key| self.frame(&request(*key)))
+                .collect();
+            self.send(&frames);
+            let mut of_wave: Vec<_> = wave.iter().map(|_| self.receive().unwrap()).collect();
+            of_wave.sort_by_key(Answered::request);
+            answers.append(&mut of_wave);
         }
+        answers
     }
 }
 
