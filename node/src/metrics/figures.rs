@@ -321,6 +321,12 @@ const RECORDS: &[Family] = &[
         of_shard(|shard| counters(shard).device_read_bytes),
     ),
     family(
+        "corelith_joined_reads_total",
+        "Reads of records that a device read under way for another request answered.",
+        Counter,
+        of_shard(|shard| counters(shard).joined_reads),
+    ),
+    family(
         "corelith_damaged_reads_total",
         "Reads that found a damaged record.",
         Counter,

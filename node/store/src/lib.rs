@@ -22,6 +22,7 @@ mod place;
 mod version;
 
 pub mod format;
+mod joined_reads;
 mod layout;
 pub mod volume;
 

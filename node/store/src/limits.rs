@@ -62,6 +62,12 @@ pub const CACHE_PROBATION_PERCENT: u64 = 10;
 /// some 10 us.
 pub const CACHE_LOOKS_MAX: u32 = 64;
 
+/// Reads under way that others may join, as a power of two: 256 of a shard, twice what keeps a fast drive busy, in
+/// 8 KiB.
+pub const JOINED_READS_BITS: u32 = 8;
+/// Readers that may join one read; further ones read themselves. To wake so many takes some 100 us.
+pub const JOINED_READERS_MAX: usize = 4096;
+
 /// Operations that may wait for their turn on one key. Past it the answer is "key busy".
 pub const KEY_QUEUE_MAX: usize = 128;
 

@@ -7,6 +7,7 @@ use corelith_index::{Digest, Entry, RecordAddress};
 use corelith_io::DeviceOffset;
 
 use crate::format::fields::usize_of;
+use crate::joined_reads::{Entrance, ReadResult};
 use crate::limits::READ_ATTEMPTS_MAX;
 use crate::outcome::Outcome;
 use crate::place::RecordPlace;
@@ -266,12 +267,18 @@ impl ShardCore {
     async fn read_at(&self, digest: &Digest, entry: &Entry) -> Result<Attempt, ReadError> {
         let read = match self.cached(entry) {
             Some(record) => Ok(record),
-            None => {
-                if let Some(cache) = &mut self.state.borrow_mut().record_cache {
-                    cache.missed();
+            None => match self.enter(entry) {
+                Entrance::Joins(joined) => match joined.await {
+                    Some(read) => read,
+                    // Given up; by now the entry may not be the key's any more.
+                    None => return Ok(Attempt::Moved),
+                },
+                entrance @ (Entrance::Leads(_) | Entrance::Alone) => {
+                    let read = self.read_place(entry).await;
+                    self.leave(entry, entrance, &read);
+                    read
                 }
-                self.read_place(entry).await
-            }
+            },
         };
         let record = match read {
             Ok(record) => record,
@@ -303,8 +310,32 @@ impl ShardCore {
                 Ok(Attempt::Moved)
             };
         }
-        self.cache_read(entry, &record);
         Ok(Attempt::Found(record))
+    }
+
+    /// How the record of `entry` is read: by this reader, or by one that reads it already.
+    fn enter(&self, entry: &Entry) -> Entrance<'_> {
+        let mut state = self.state.borrow_mut();
+        let entrance = match state.segments.life_at(entry.address) {
+            Some(life) => self.joined_reads.enter(entry.address, life),
+            None => Entrance::Alone,
+        };
+        match (&entrance, &mut state.record_cache) {
+            (Entrance::Joins(_), _) => state.counters.joined_reads += 1,
+            (Entrance::Leads(_) | Entrance::Alone, Some(cache)) => cache.missed(),
+            (Entrance::Leads(_) | Entrance::Alone, None) => {}
+        }
+        entrance
+    }
+
+    /// After a reader's own read: keeps the record, and tells who joined.
+    fn leave(&self, entry: &Entry, entrance: Entrance<'_>, read: &ReadResult) {
+        if let Ok(record) = read {
+            self.cache_read(entry, record);
+        }
+        if let Entrance::Leads(leader) = entrance {
+            leader.tell(read);
+        }
     }
 
     /// The record of `entry` from the cache. Its place and the life that the place has now name one version;
@@ -327,9 +358,6 @@ impl ShardCore {
     /// Keeps a record that was read from the device. If the key has a newer version meanwhile, nothing
     /// will ask for this one, and it leaves like any other that is not used.
     fn cache_read(&self, entry: &Entry, record: &Record) {
-        if record.is_cached() {
-            return;
-        }
         if let Some(cache) = &mut self.state.borrow_mut().record_cache {
             cache.insert(entry.address, record.life(), record.encoded());
         }

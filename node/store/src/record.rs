@@ -14,7 +14,8 @@ use crate::format::fields::{u64_of, usize_of, usize_of_u32};
 use crate::format::record_header::{RECORD_HEADER_BYTES, RecordError, RecordHeader};
 use crate::pieces::sum_of;
 
-/// A verified record. The content stays where it is: in the device's buffer or in the cache's memory.
+/// A verified record, cheap to clone. The content stays where it is: in the device's buffer or in the cache's memory.
+#[derive(Clone)]
 pub struct Record {
     bytes: Bytes,
     /// Where in them the record begins, header first.
@@ -23,8 +24,9 @@ pub struct Record {
     life: Life,
 }
 
+#[derive(Clone)]
 enum Bytes {
-    /// As the device returned them.
+    /// As the device returned them; shared by all readers that joined the read.
     Read(FrozenBuffer),
     /// Shared with the record cache.
     Cached(Rc<[u8]>),
@@ -87,11 +89,6 @@ impl Record {
     pub(crate) fn encoded(&self) -> &[u8] {
         let end = self.content_range().end;
         self.all_bytes().get(self.start..end).unwrap_or_default()
-    }
-
-    /// True if the bytes are the cache's.
-    pub(crate) const fn is_cached(&self) -> bool {
-        matches!(self.bytes, Bytes::Cached(_))
     }
 
     /// The life of the segment that it was read from.

@@ -12,6 +12,7 @@ use hashbrown::HashMap;
 use crate::announced::Announced;
 use crate::commit::Commit;
 use crate::format::fields::u64_of;
+use crate::joined_reads::JoinedReads;
 use crate::limits::INDEX_ADMITTED_PERCENT;
 use crate::log::{Log, LogGeometry};
 use crate::notify::Notify;
@@ -373,21 +374,7 @@ fn empty_core(
     let label = volume.label().ok_or(OpenError::NoSuchShard { shard })?;
     let index_shard =
         IndexShard::new(shard, label.shard_count).map_err(|_| OpenError::NoSuchShard { shard })?;
-    let mut attached = Vec::new();
-    let mut logical_block_bytes = 512;
-    for (slot, _) in (0_u16..).zip(volume.devices()) {
-        let missing = OpenError::NoDevice { slot };
-        let (Some(device), Some(binding)) = (devices.get(usize::from(slot)), volume.binding(slot))
-        else {
-            return Err(missing);
-        };
-        logical_block_bytes =
-            logical_block_bytes.max(u64::from(device.geometry().logical_block_bytes));
-        attached.push(AttachedDevice {
-            device: device.clone(),
-            binding,
-        });
-    }
+    let (attached, logical_block_bytes) = attach(volume, devices)?;
     let places = places_of(volume, shard, label.segment_bytes)?;
     let geometry = LogGeometry {
         shard,
@@ -433,6 +420,7 @@ fn empty_core(
         state: RefCell::new(state),
         index_bytes_cached: options.index_bytes_cached,
         announced: Announced::new(),
+        joined_reads: JoinedReads::new(),
         work: Notify::default(),
         room: Notify::default(),
         closing: Cell::new(false),
@@ -462,4 +450,24 @@ fn places_of(
         });
     }
     Ok(places)
+}
+
+/// The devices in slot order with what binds records to them, and the unit of reads, in bytes.
+fn attach(volume: &Volume, devices: &[Device]) -> Result<(Vec<AttachedDevice>, u64), OpenError> {
+    let mut attached = Vec::new();
+    let mut logical_block_bytes = 512;
+    for (slot, _) in (0_u16..).zip(volume.devices()) {
+        let missing = OpenError::NoDevice { slot };
+        let (Some(device), Some(binding)) = (devices.get(usize::from(slot)), volume.binding(slot))
+        else {
+            return Err(missing);
+        };
+        logical_block_bytes =
+            logical_block_bytes.max(u64::from(device.geometry().logical_block_bytes));
+        attached.push(AttachedDevice {
+            device: device.clone(),
+            binding,
+        });
+    }
+    Ok((attached, logical_block_bytes))
 }

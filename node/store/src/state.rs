@@ -18,6 +18,7 @@ use crate::format::batch_header::BATCH_HEADER_BYTES;
 use crate::format::binding::DeviceBinding;
 use crate::format::fields::u64_of;
 use crate::format::record_header::{RecordFlags, RecordHeader};
+use crate::joined_reads::JoinedReads;
 use crate::limits::SEGMENTS_RESERVED;
 use crate::log::{Log, LogWrite};
 use crate::notify::Notify;
@@ -101,6 +102,8 @@ pub struct Counters {
     pub device_reads: u64,
     /// Bytes of those reads.
     pub device_read_bytes: u64,
+    /// Reads that another one's device read answered.
+    pub joined_reads: u64,
     /// Records found damaged by a read.
     pub damaged_reads: u64,
     /// Batches that ended in doubt.
@@ -128,6 +131,8 @@ pub(crate) struct ShardCore {
     pub(crate) index_bytes_cached: u64,
     /// Gets about to look the index up.
     pub(crate) announced: Announced,
+    /// Device reads that others may join.
+    pub(crate) joined_reads: JoinedReads,
     /// Work for the background task.
     pub(crate) work: Notify,
     /// Room for writers that wait.

@@ -10,6 +10,7 @@
 )]
 
 mod harness;
+mod joined;
 
 mod buffered;
 mod building;
