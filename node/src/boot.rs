@@ -434,7 +434,7 @@ fn say_hello(
     for volume in volumes {
         tracing::info!("namespace {:?}: {}", volume.namespace(), volume.describe());
     }
-    tracing::info!("metrics and health: http://{control}/metrics, /live, /ready");
+    tracing::info!("metrics and health: http://{control}/metrics, /live, /ready, /hot");
     tracing::info!(
         "say hello: corelith --host {listen} put alice city=Berlin && corelith --host {listen} get alice"
     );

@@ -1,4 +1,4 @@
-//! The control page: /metrics, /live and /ready over HTTP, on a thread of its own.
+//! The control page: /metrics, /live, /ready and /hot over HTTP, on a thread of its own.
 //!
 //! It shares nothing with the cores: it asks each by mailbox and waits for the answers. A core that
 //! does not answer in time makes the page an error, never a stall of the node.
@@ -22,7 +22,7 @@ use crate::core::Order;
 use crate::health::{Health, NodeState, StateCell};
 use crate::limits::CONTROL_CONNECTIONS_MAX;
 use crate::memory_plan::MemoryPlan;
-use crate::metrics::{CoreSnapshot, NodeFigures, render};
+use crate::metrics::{CoreSnapshot, NodeFigures, hot_page, render};
 use crate::supervisor::Supervisor;
 
 /// How long a core may take to say what it has counted.
@@ -135,10 +135,11 @@ async fn answer(
             };
             text(status, health.to_string())
         }
+        "/hot" => hot(&state, &cores).await,
         "/metrics" => metrics((&state, &memory), &cores).await,
         _ => text(
             StatusCode::NOT_FOUND,
-            "there are /metrics, /live and /ready\n".to_owned(),
+            "there are /metrics, /live, /ready and /hot\n".to_owned(),
         ),
     };
     Ok(response)
@@ -175,6 +176,18 @@ async fn metrics(
             };
             text(StatusCode::OK, render(&node, &snapshots))
         }
+        None => text(StatusCode::SERVICE_UNAVAILABLE, Health::Silent.to_string()),
+    }
+}
+
+/// The hottest digests.
+async fn hot(state: &StateCell, cores: &Cores) -> Response<Full<Bytes>> {
+    if state.get() != NodeState::Serving {
+        let health = Health::from(state).to_string();
+        return text(StatusCode::SERVICE_UNAVAILABLE, health);
+    }
+    match collect(cores).await {
+        Some(snapshots) => text(StatusCode::OK, hot_page(&snapshots)),
         None => text(StatusCode::SERVICE_UNAVAILABLE, Health::Silent.to_string()),
     }
 }

@@ -265,6 +265,7 @@ mod tests {
     use corelith_store::{RecoveryReport, ShardStatistics};
 
     use super::*;
+    use crate::hot_keys::HotKeysSnapshot;
     use crate::metrics::{CoreMetrics, NamespaceSnapshot, Outcomes, ShardSnapshot};
 
     fn health_with(change: impl Fn(&mut ShardStatistics)) -> Health {
@@ -279,6 +280,7 @@ mod tests {
         snapshot.namespaces = vec![NamespaceSnapshot {
             name: "test".into(),
             operations: Outcomes::default().snapshot(),
+            hot_keys: HotKeysSnapshot::default(),
             shards: vec![shard(0, ShardStatistics::default()), shard(1, statistics)],
             devices: Vec::new(),
         }];

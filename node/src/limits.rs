@@ -110,6 +110,17 @@ pub(crate) const PROGRESS_EVERY: Duration = Duration::from_secs(5);
 pub(crate) const PROGRESS_PATIENCE: Duration = Duration::from_secs(50);
 /// What a client that met "busy" should wait, in ms.
 pub(crate) const RETRY_AFTER_MS: u32 = 5;
+/// One request in so many is looked at to find the hottest digests, on average.
+pub(crate) const SAMPLE_EVERY: u32 = 64;
+/// Digests of a sketch: each with more than a 64th of the requests is among them. Looking through them takes some 50 ns, or
+/// 1 ns a request.
+pub(crate) const HOT_KEYS_MAX: usize = 64;
+/// Of those, what one core tells of.
+pub(crate) const HOT_KEYS_SHOWN_MAX: usize = 16;
+/// Samples after which counts are halved: 4 million requests, some seconds of a busy core and an hour of an idle one.
+pub(crate) const SAMPLES_MAX: u64 = 1 << 16;
+/// Share from which on a digest stands among the metrics, in ten-thousandths: at most a hundred digests.
+pub(crate) const HOT_KEY_SHARE_MIN: u64 = 100;
 /// Share of the machine's or the control group's memory that the node plans with, in percent, until it is told
 /// more: the rest is for the kernel (sockets' buffers, page tables) and for other processes.
 pub(crate) const MEMORY_LIMIT_PERCENT: u64 = 80;

@@ -25,6 +25,7 @@ mod supervisor;
 mod volume_setup;
 
 mod core;
+mod hot_keys;
 mod idle;
 mod namespaces;
 mod topology;

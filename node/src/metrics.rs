@@ -5,11 +5,13 @@
 
 mod counters;
 mod figures;
+mod hot;
 mod operations;
 mod page;
 mod snapshot;
 
 pub(crate) use counters::{CoreMetrics, add, bump};
+pub(crate) use hot::hot_page;
 pub(crate) use operations::Outcomes;
 pub(crate) use page::{NodeFigures, Page, render};
 #[cfg(test)]

@@ -62,8 +62,11 @@ impl ServedNamespace {
     }
 
     fn snapshot(&self) -> NamespaceSnapshot {
-        let operations = self.shards.outcomes.snapshot();
-        NamespaceSnapshot::take(&self.name, operations, self.shards.iter())
+        let requests = (
+            self.shards.outcomes.snapshot(),
+            self.shards.hot_keys.snapshot(),
+        );
+        NamespaceSnapshot::take(&self.name, requests, self.shards.iter())
     }
 }
 

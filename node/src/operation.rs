@@ -12,7 +12,7 @@ mod scan;
 mod terms;
 mod touch;
 
-use corelith_index::{ExpirySeconds, PartitionId};
+use corelith_index::{Digest, ExpirySeconds, PartitionId};
 use corelith_io::Clock;
 use corelith_store::{Current, Shard, Written};
 use corelith_wire::{
@@ -22,6 +22,7 @@ use corelith_wire::{
 
 use crate::commit::CommitPolicy;
 use crate::frames::body_of;
+use crate::hot_keys::HotKeys;
 use crate::metrics::Outcomes;
 use crate::namespaces::{Namespaces, ServedNamespace};
 use crate::refusal::Rejection;
@@ -53,6 +54,8 @@ pub(crate) struct Shards {
     pub(crate) have_record_caches: bool,
     /// How operations on them ended, on this core.
     pub(crate) outcomes: Outcomes,
+    /// What is asked for most.
+    pub(crate) hot_keys: HotKeys,
 }
 
 impl Shards {
@@ -73,6 +76,7 @@ impl Shards {
             commit,
             have_record_caches,
             outcomes: Outcomes::default(),
+            hot_keys: HotKeys::default(),
         }
     }
 
@@ -227,7 +231,10 @@ async fn run_decoded(
     request: Result<Request<'_>, DecodeError>,
 ) -> Outcome {
     let outcome = match request {
-        Ok(request) => run_request(namespace, admission, request).await,
+        Ok(request) => {
+            namespace.shards.hot_keys.count(|| digest_of(&request));
+            run_request(namespace, admission, request).await
+        }
         Err(error) => Outcome::Refused(Refusal::new(error.status())),
     };
     if let Some(kind) = kind {
@@ -277,6 +284,24 @@ async fn run_request(
     }
 }
 
+/// The record that a request is about, if it is about one.
+const fn digest_of(request: &Request<'_>) -> Option<Digest> {
+    match request {
+        Request::Get(get) => Some(get.digest),
+        Request::Put(put) => Some(put.digest),
+        Request::Delete(delete) => Some(delete.digest),
+        Request::Touch(touch) => Some(touch.digest),
+        Request::Operate(operate) => Some(operate.digest),
+        Request::Scan(_)
+        | Request::Truncate(_)
+        | Request::Hello(_)
+        | Request::Topology
+        | Request::Ping
+        | Request::Statistics(_)
+        | Request::Batch(_) => None,
+    }
+}
+
 /// Answers the request of a whole frame now, if that takes neither a device nor a wait; false, and nothing
 /// written, if it does.
 pub(crate) fn run_at_once(
@@ -293,6 +318,7 @@ pub(crate) fn run_at_once(
     match get::at_once(shard, &get, reply) {
         Some(status) => {
             shards.outcomes.count(MessageKind::Get, status);
+            shards.hot_keys.count(|| Some(get.digest));
             true
         }
         None => false,

@@ -71,7 +71,7 @@ pub(crate) struct Options {
     #[arg(long, value_name = "ADDRESS", env = "CORELITH_LISTEN")]
     pub(crate) listen: Option<SocketAddr>,
 
-    /// Address of the control page: /metrics, /live and /ready over HTTP [default: 127.0.0.1:4190].
+    /// Address of the control page: /metrics, /live, /ready and /hot over HTTP [default: 127.0.0.1:4190].
     #[arg(long, value_name = "ADDRESS", env = "CORELITH_CONTROL")]
     pub(crate) control: Option<SocketAddr>,
 

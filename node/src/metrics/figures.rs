@@ -33,6 +33,8 @@ pub(super) enum Source {
     Refusals,
     /// Operations of a core and namespace, by kind and status.
     Outcomes,
+    /// The hottest digests of a namespace.
+    HotKeys,
     /// Latencies of requests of a core and namespace, by kind.
     RequestLatency,
     /// One figure a shard.
@@ -94,6 +96,12 @@ const OPERATIONS: &[Family] = &[
         "Time from a request's arrival to its answer's place in the outbox, on the core where it arrived.",
         Histogram,
         Source::RequestLatency,
+    ),
+    family(
+        "corelith_hot_key_share",
+        "Share of the namespace's sampled requests that one digest has, of those that have a hundredth or more; by the last 4 million requests of a core.",
+        Gauge,
+        Source::HotKeys,
     ),
     family(
         "corelith_requests_total",

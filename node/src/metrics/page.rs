@@ -6,8 +6,10 @@ use corelith_io::{DeviceStatistics, LATENCY_BOUNDS_NS, LatencyBuckets, Operation
 use corelith_wire::Status;
 
 use super::figures::{FAMILIES, Family, FamilyKind, Source};
+use crate::limits::HOT_KEY_SHARE_MIN;
 use crate::memory_plan::MemoryPlan;
 
+use super::hot::{samples_of, share};
 use super::snapshot::{CoreSnapshot, NamespaceSnapshot};
 
 /// What the node as a whole says of itself; only the control thread knows it.
@@ -168,6 +170,7 @@ impl<'a> Page<'a> {
                 }
             }
             Source::Outcomes
+            | Source::HotKeys
             | Source::RequestLatency
             | Source::Shard(_)
             | Source::Device(_)
@@ -192,6 +195,16 @@ impl<'a> Page<'a> {
                     self.line(format_args!(
                         "{name}{{{core},operation=\"{kind}\",status=\"{status}\"}} {count}"
                     ));
+                }
+            }
+            Source::HotKeys => {
+                let of_samples = samples_of(self.snapshots, &namespace.name);
+                for key in &namespace.hot_keys.keys {
+                    let (digest, share) = (key.digest, share(key.own_samples(), of_samples));
+                    if share >= HOT_KEY_SHARE_MIN {
+                        let share = seconds(share * 100_000);
+                        self.line(format_args!("{name}{{{core},digest=\"{digest}\"}} {share}"));
+                    }
                 }
             }
             Source::RequestLatency => {
@@ -295,7 +308,7 @@ fn label_value(name: &str) -> String {
         .replace('\n', r"\n")
 }
 
-/// Nanoseconds as decimal seconds, without a rounding of its own.
+/// Nanoseconds as decimal seconds, or other billionths, without a rounding of its own.
 fn seconds(nanoseconds: u64) -> String {
     let text = format!(
         "{}.{:09}",

@@ -7,6 +7,7 @@ use corelith_store::{RecoveryReport, ShardStatistics};
 
 use super::counters::{CoreMetrics, StatusCounts};
 use super::operations::OperationsSnapshot;
+use crate::hot_keys::HotKeysSnapshot;
 
 /// What one core had counted.
 pub(crate) struct CoreSnapshot {
@@ -39,6 +40,7 @@ pub(crate) struct CoreSnapshot {
 pub(crate) struct NamespaceSnapshot {
     pub(crate) name: Arc<str>,
     pub(crate) operations: OperationsSnapshot,
+    pub(crate) hot_keys: HotKeysSnapshot,
     /// By shard number; those of this core.
     pub(crate) shards: Vec<ShardSnapshot>,
     /// In slot order; none if the core has no shard of the namespace.
@@ -91,12 +93,13 @@ impl NamespaceSnapshot {
     /// shards of a core share.
     pub(crate) fn take<'a>(
         name: &Arc<str>,
-        operations: OperationsSnapshot,
+        (operations, hot_keys): (OperationsSnapshot, HotKeysSnapshot),
         shards: impl Iterator<Item = &'a corelith_store::Shard>,
     ) -> Self {
         let mut snapshot = Self {
             name: Arc::clone(name),
             operations,
+            hot_keys,
             shards: Vec::new(),
             devices: Vec::new(),
         };

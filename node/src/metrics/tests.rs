@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use corelith_index::Digest;
 use corelith_io::{DeviceStatistics, OperationStatistics};
 use corelith_store::{RecoveryReport, ShardStatistics};
 use corelith_wire::{MessageKind, Status};
@@ -10,6 +11,7 @@ use super::counters::bump;
 use super::snapshot::{DeviceSnapshot, ShardSnapshot};
 use super::*;
 use crate::configuration::Configuration;
+use crate::hot_keys::HotKeys;
 use crate::memory_plan::MemoryPlan;
 
 /// Figures of one namespace in which every family has a sample.
@@ -22,8 +24,13 @@ fn namespace(name: &str, outcomes: &Outcomes, shard: u16) -> NamespaceSnapshot {
         },
         ..DeviceStatistics::default()
     };
+    let hot_keys = HotKeys::default();
+    for _ in 0..1000 {
+        hot_keys.count(|| Some(Digest::from_bytes([0xab; 20])));
+    }
     NamespaceSnapshot {
         name: name.into(),
+        hot_keys: hot_keys.snapshot(),
         operations: outcomes.snapshot(),
         shards: vec![ShardSnapshot {
             shard,
@@ -85,6 +92,10 @@ fn the_page_has_what_was_counted() {
     has(&duration(&format!("bucket{{{labels},le=\"+Inf\"}} 2")));
     has(&duration(&format!("sum{{{labels}}} 0.003015")));
     has(&duration(&format!("count{{{labels}}} 2")));
+    let digest = "ab".repeat(20);
+    has(&format!(
+        r#"corelith_hot_key_share{{core="1",namespace="test",digest="{digest}"}} 0.5"#
+    ));
     has(r#"corelith_requests_total{core="1"} 1"#);
     has(r#"corelith_requests_refused_total{core="0",status="unknown_namespace"} 1"#);
     has(r#"corelith_records{namespace="test",shard="1"} 11"#);

@@ -12,6 +12,7 @@
 mod batches;
 mod deadlines;
 mod full_device;
+mod hot_keys;
 mod large_records;
 mod memory;
 mod peer;
