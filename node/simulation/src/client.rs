@@ -8,6 +8,7 @@ use std::rc::Rc;
 use corelith_io::{SeededRandom, SimulatedMachine};
 
 use crate::harm::Harm;
+use crate::limits::FLUSH_WAIT_NS;
 use crate::oracle::{Oracle, Ticket, Violation};
 use crate::subject::{Answer, Key, Operation, Subject, ValueId};
 
@@ -21,6 +22,8 @@ pub struct Desk {
     machine: SimulatedMachine,
     harm: Harm,
     value_next: Rc<Cell<u64>>,
+    /// Whether clients ask for writes that are answered ahead of the device.
+    is_buffered: bool,
 }
 
 /// What a client likes to ask, in 32nds; the rest are gets.
@@ -29,6 +32,8 @@ struct Taste {
     puts: u64,
     deletes: u64,
     conditional: u64,
+    /// Of the writes, in eighths: those that may be buffered.
+    buffered: u64,
 }
 
 impl Desk {
@@ -40,7 +45,16 @@ impl Desk {
             machine: machine.clone(),
             harm,
             value_next: Rc::new(Cell::new(1)),
+            is_buffered: false,
         }
+    }
+
+    /// The same, where clients ask for buffered writes too.
+    #[must_use]
+    pub fn with_buffered(mut self) -> Self {
+        self.is_buffered = true;
+        self.oracle.borrow_mut().expect_buffered();
+        self
     }
 
     /// The same knowledge about a fork of the machine.
@@ -51,6 +65,7 @@ impl Desk {
             machine: machine.clone(),
             harm: self.harm.clone(),
             value_next: Rc::new(Cell::new(self.value_next.get())),
+            is_buffered: self.is_buffered,
         }
     }
 
@@ -61,13 +76,29 @@ impl Desk {
         key: Key,
         operation: Operation,
     ) -> Option<Answer> {
+        self.ask_as(subject, key, (operation, false)).await
+    }
+
+    /// The same; a write may be answered ahead of the device.
+    async fn ask_as<S: Subject>(
+        &self,
+        subject: &S,
+        key: Key,
+        (operation, is_buffered): (Operation, bool),
+    ) -> Option<Answer> {
         if self.violation.borrow().is_some() {
             return None;
         }
-        let ticket = self.oracle.borrow_mut().begin(key, operation);
+        let asked = (operation, is_buffered);
+        let ticket = self.oracle.borrow_mut().begin_as(key, asked);
+        let how = if is_buffered { ", buffered" } else { "" };
         self.machine
-            .note(|| format!("{ticket:?} {key}: {operation}"));
-        let answer = subject.apply(key, operation).await;
+            .note(|| format!("{ticket:?} {key}: {operation}{how}"));
+        let answer = if is_buffered {
+            subject.apply_buffered(key, operation).await
+        } else {
+            subject.apply(key, operation).await
+        };
         self.machine
             .note(|| format!("{ticket:?} {key}: {operation}: {answer}"));
         let mut oracle = self.oracle.borrow_mut();
@@ -80,6 +111,19 @@ impl Desk {
                 self.violation.borrow_mut().get_or_insert(violation);
                 None
             }
+        }
+    }
+
+    /// Has buffered writes leave, and gives the device time for them. If the store then says that nothing is
+    /// on its way, a crash must not take back what was answered.
+    async fn flush<S: Subject>(&self, subject: &S, key: Key) {
+        subject.flush();
+        self.machine.note(|| "flush".to_owned());
+        self.machine.sleep_ns(FLUSH_WAIT_NS).await;
+        let log = subject.log_of(key);
+        if subject.is_settled(log) {
+            self.machine.note(|| format!("log {log} is settled"));
+            self.oracle.borrow_mut().note_settled(log);
         }
     }
 
@@ -164,6 +208,8 @@ pub async fn run_client<S: Subject>(
         puts: random.between(4, 24),
         deletes: random.below(4),
         conditional: random.below(8),
+        // No choice is made of what other runs do not know, so that their seeds stay what they are.
+        buffered: if desk.is_buffered { random.below(9) } else { 0 },
     };
     let mut generations: BTreeMap<Key, u16> = BTreeMap::new();
     for _ in 0..random.between(1, operations_max) {
@@ -180,12 +226,17 @@ pub async fn run_client<S: Subject>(
         if desk.oracle.borrow().is_untold(key) {
             continue;
         }
+        if desk.is_buffered && random.below(24) == 0 {
+            desk.flush(&subject, key).await;
+            continue;
+        }
         let known = generations.get(&key).copied().unwrap_or(1);
         let operation = match choose(taste, known, &desk, &mut random) {
             write if write.is_write() && !desk.oracle.borrow().may_write(key) => Operation::Get,
             operation => operation,
         };
-        match desk.ask(&subject, key, operation).await {
+        let buffered = desk.is_buffered && operation.is_write() && random.below(8) < taste.buffered;
+        match desk.ask_as(&subject, key, (operation, buffered)).await {
             None => return,
             Some(Answer::Written(generation) | Answer::Seen(Some(generation))) => {
                 generations.insert(key, generation);
@@ -226,6 +277,7 @@ fn choose(taste: Taste, known: u16, desk: &Desk, random: &mut SeededRandom) -> O
         puts,
         deletes,
         conditional,
+        buffered: _,
     } = taste;
     let choice = random.below(32);
     if choice < puts {

@@ -39,6 +39,9 @@ pub const SILENT_FAULT_DELAY_MAX: u64 = 20_000;
 
 /// Record cache of a simulated shard that has one, in bytes: some tens of values, so that it turns over.
 pub const RECORD_CACHE_BYTES: u64 = 128 << 10;
+/// How long a client waits after a flush before it asks the store whether all is durable, in ns: some trips to the
+/// slowest drive.
+pub const FLUSH_WAIT_NS: u64 = 2_000_000;
 
 /// Clients of one life.
 pub const CLIENTS_MAX: u64 = 8;

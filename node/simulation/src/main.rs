@@ -29,6 +29,10 @@ struct Arguments {
     /// Keys belong to sets, and clients truncate them.
     #[arg(long, conflicts_with = "replay")]
     truncate: bool,
+    /// Clients mix durable writes with such as are answered before they are. Only for the profiles honest and
+    /// forgetful.
+    #[arg(long, conflicts_with_all = ["replay", "truncate"])]
+    buffered: bool,
     /// Run the seeds of a list such as seeds.txt.
     #[arg(long, value_name = "FILE")]
     replay: Option<PathBuf>,
@@ -62,8 +66,15 @@ fn simulate(arguments: &Arguments) -> Result<Report, String> {
         cuts,
         profile,
         truncate,
+        buffered,
         replay,
     } = arguments;
+    if *buffered && !matches!(profile, Profile::Honest | Profile::Forgetful) {
+        let name = profile.name();
+        return Err(format!(
+            "--buffered goes with the profiles honest and forgetful, not with {name}: what a failing device takes back of what was answered is not followed"
+        ));
+    }
     let mut total = Report::default();
     if let Some(path) = replay {
         let list = std::fs::read_to_string(path)
@@ -81,10 +92,10 @@ fn simulate(arguments: &Arguments) -> Result<Report, String> {
     };
     for seed in range {
         let scenario = Scenario::new(seed, *profile, *cuts);
-        total.add(&simulate_one(&if *truncate {
-            scenario.with_truncation()
-        } else {
-            scenario
+        total.add(&simulate_one(&match (truncate, buffered) {
+            (true, _) => scenario.with_truncation(),
+            (false, true) => scenario.with_buffered(),
+            (false, false) => scenario,
         })?);
     }
     Ok(total)

@@ -8,6 +8,9 @@
 //!   restart settles it.
 //! - A write answered "in doubt" may take effect at any time, until a later write is acknowledged.
 //! - A write answered with a definite error never takes effect.
+//! - Where clients ask for buffered writes, a crash may take those back, newest first on each key, that nothing
+//!   vouches for: a durable write of the same log that began after their answer, a durable answer that rests on
+//!   them, or the store's own word that nothing is on its way.
 //! - Bytes that nobody wrote are always wrong.
 //!
 //! It never talks to a store and draws no random numbers. It is exact but for two things, which it counts:
@@ -15,6 +18,7 @@
 //! itself says that it cannot tell: see [`Oracle::lose_track`], and writes on keys that are damaged.
 
 mod acknowledged;
+mod buffered;
 mod excuses;
 mod possibility;
 #[cfg(test)]
@@ -65,6 +69,8 @@ pub struct Totals {
     pub unreadable: u64,
     /// Losses of acknowledged writes that were tolerated.
     pub stale: u64,
+    /// Keys of which a crash took buffered writes back.
+    pub taken_back: u64,
     /// Times that the store could not tell what a key holds, and that its loss was accepted.
     pub untold: u64,
 }
@@ -91,6 +97,8 @@ pub struct Oracle {
     tolerance: Tolerance,
     totals: Totals,
     ticket_next: u64,
+    /// Whether clients ask for buffered writes.
+    is_buffered: bool,
     life: u64,
     /// Writes acknowledged in this life, by log, in the order of their answers.
     spans: BTreeMap<LogNumber, Vec<Span>>,
@@ -115,6 +123,10 @@ struct KeyRecord {
     emptied_after: Option<usize>,
     /// Where in `acknowledged` each value was when its write began.
     attempted: BTreeMap<ValueId, usize>,
+    /// When each write of this life was answered, where writes may be buffered.
+    answered: BTreeMap<Ticket, Ticket>,
+    /// After a restart, until a get: what it held if nothing that was answered is taken back.
+    if_all_kept: Option<BTreeSet<State>>,
     /// Values that were read although their writes were never acknowledged.
     surfaced: BTreeSet<ValueId>,
     log: LogNumber,
@@ -153,6 +165,7 @@ impl Totals {
         self.surfaced += other.surfaced;
         self.unreadable += other.unreadable;
         self.stale += other.stale;
+        self.taken_back += other.taken_back;
         self.untold += other.untold;
     }
 }
@@ -208,6 +221,12 @@ impl Oracle {
 
     /// An operation is about to be given to the store.
     pub fn begin(&mut self, key: Key, operation: Operation) -> Ticket {
+        self.begin_as(key, (operation, false))
+    }
+
+    /// The same, of one that may be answered ahead of the device.
+    pub fn begin_as(&mut self, key: Key, (operation, is_buffered): (Operation, bool)) -> Ticket {
+        let may_be_lost = self.is_buffered;
         let ticket = self.mint();
         let record = self.keys.entry(key).or_default();
         record.remember(Event::Begin(ticket, operation));
@@ -219,6 +238,8 @@ impl Oracle {
             Open {
                 operation,
                 doubted: None,
+                may_be_lost,
+                is_buffered,
             },
         );
         if let Operation::Put(value) | Operation::Create(value) | Operation::PutIf { value, .. } =
@@ -233,9 +254,10 @@ impl Oracle {
     pub fn end(&mut self, key: Key, ticket: Ticket, answer: Answer) -> Result<(), Box<Violation>> {
         let now = self.mint();
         let record = self.keys.entry(key).or_default();
-        let Some(Open { operation, .. }) = record.open.get(&ticket).copied() else {
+        let Some(asked) = record.open.get(&ticket).copied() else {
             panic!("{key}: an answer to an operation that never began or was cut off");
         };
+        let operation = asked.operation;
         record.remember(Event::End(ticket, answer.clone()));
         let excuses_errors = self.tolerance.excuses_errors();
         let before = std::mem::take(&mut record.possible);
@@ -250,8 +272,8 @@ impl Oracle {
                 open.insert(
                     ticket,
                     Open {
-                        operation,
                         doubted: Some(now),
+                        ..asked
                     },
                 );
                 before
@@ -285,6 +307,7 @@ impl Oracle {
             }
         }
         self.close(key, ticket);
+        self.vouch_by(key, (ticket, asked), &answer);
         let span = Span {
             began: ticket,
             answered: now,
@@ -304,12 +327,17 @@ impl Oracle {
         for record in self.keys.values_mut() {
             record.remember(Event::Restart);
             record.is_damaged = false;
+            record.answered.clear();
             let open = std::mem::take(&mut record.open);
             let unanswered = open.values().filter(|open| open.doubted.is_none()).count();
             self.totals.cut_off += u64::try_from(unanswered).unwrap_or(0);
             let possible = std::mem::take(&mut record.possible).into_iter();
             let possible: BTreeSet<Possibility> = possible.map(Possibility::cut_off).collect();
             let states = possible.into_iter().flat_map(|way| way.after_crash(&open));
+            let (kept, past): (Vec<_>, Vec<_>) = states.unzip();
+            let past = past.into_iter().flatten();
+            record.if_all_kept = self.is_buffered.then(|| kept.iter().copied().collect());
+            let states = kept.into_iter().chain(past);
             record.possible = states.map(Possibility::settled).collect();
         }
     }
@@ -383,6 +411,8 @@ impl Oracle {
             (Operation::Delete, Answer::Deleted(true))
             | (Operation::Truncate, Answer::Truncated) => None,
             (Operation::Get, Answer::Found(state)) => {
+                let kept = record.if_all_kept.take();
+                totals.taken_back += u64::from(kept.is_some_and(|kept| !kept.contains(state)));
                 let seen = |acknowledged: &Acknowledged| acknowledged.state == *state;
                 let position = record.acknowledged.iter().rposition(seen);
                 if let (None, Some(stored)) = (position, state)
@@ -447,6 +477,8 @@ impl Default for KeyRecord {
             confirmed_count: 0,
             emptied_after: None,
             attempted: BTreeMap::new(),
+            answered: BTreeMap::new(),
+            if_all_kept: None,
             surfaced: BTreeSet::new(),
             log: 0,
             is_untold: false,

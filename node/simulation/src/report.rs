@@ -74,6 +74,7 @@ impl fmt::Display for Report {
             unreadable,
             stale,
             untold,
+            taken_back,
             ..
         } = self.totals;
         writeln!(
@@ -90,7 +91,8 @@ impl fmt::Display for Report {
         writeln!(
             formatter,
             "{} silent faults, {} starts that may be stale, {unreadable} reads answered with an error, \
-             {untold} times a key was untold, {stale} losses that nothing vouched against",
+             {untold} times a key was untold, {stale} losses that nothing vouched against, \
+             {taken_back} keys of which a crash took buffered writes back",
             self.silent_faults, self.stale_starts
         )?;
         write!(formatter, "fingerprint {:016x}", self.fingerprint)

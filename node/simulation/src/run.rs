@@ -143,7 +143,10 @@ impl<'a> Run<'a> {
             Ok(pool) => pool,
             Err(error) => panic!("no memory for a simulated process: {error}"),
         };
-        let desk = Desk::new(&machine, Harm::new(scenario, &drives));
+        let mut desk = Desk::new(&machine, Harm::new(scenario, &drives));
+        if scenario.buffered {
+            desk = desk.with_buffered();
+        }
         Self {
             scenario,
             world: World {
@@ -318,7 +321,11 @@ impl<'a> Run<'a> {
             Stop::Done if self.random.below(3) == 0 => {
                 subject.close();
                 match executor.run_to_end(MOMENTS_MAX) {
-                    Stop::Done => Ok(Death::Stop),
+                    Stop::Done => {
+                        // A stop leaves nothing on its way.
+                        self.world.desk.oracle.borrow_mut().note_all_settled();
+                        Ok(Death::Stop)
+                    }
                     Stop::Exhausted => Err(FailureKind::Hung("stop")),
                     Stop::Deadlock(names) => Err(FailureKind::Deadlock(names)),
                 }

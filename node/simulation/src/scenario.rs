@@ -53,6 +53,8 @@ pub struct Scenario {
     /// Which drive, by its number, harms data silently and how. With many such faults no store can keep
     /// every copy of what tells it of a loss; with a few it must.
     pub silent_faults: Vec<(usize, PlannedFault)>,
+    /// Whether clients ask for writes that are answered ahead of the device.
+    pub buffered: bool,
 }
 
 /// How a wish for a profile is written.
@@ -183,7 +185,16 @@ impl Scenario {
                 Profile::Media => silent_faults(drive_count, random),
                 Profile::Honest | Profile::Errors | Profile::Forgetful => Vec::new(),
             },
+            buffered: false,
         }
+    }
+
+    /// The same, with clients that mix durable writes and buffered ones. Only for drives on which nothing fails:
+    /// what a failing device takes back of what was answered, the oracle does not follow.
+    #[must_use]
+    pub fn with_buffered(mut self) -> Self {
+        self.buffered = true;
+        self
     }
 
     /// The same, with keys that belong to sets, and clients that truncate them.
@@ -230,7 +241,10 @@ impl Scenario {
         } = self;
         let profile = profile.name();
         let truncate = if self.truncates() { " --truncate" } else { "" };
-        format!("corelith-simulation --profile {profile} --seed {seed} --cuts {cuts}{truncate}")
+        let buffered = if self.buffered { " --buffered" } else { "" };
+        format!(
+            "corelith-simulation --profile {profile} --seed {seed} --cuts {cuts}{truncate}{buffered}"
+        )
     }
 }
 

@@ -1,8 +1,8 @@
 //! The list of seeds that have failed once: `seeds.txt` beside this crate's manifest. Every line is run
 //! again by a test, so that no failure comes back unnoticed.
 //!
-//! A line is `profile seed cuts`, then anything: what it was. `profile+truncate` is a run with truncations. Empty
-//! lines and those that begin with `#` say nothing.
+//! A line is `profile seed cuts`, then anything: what it was. `profile+truncate` is a run with truncations, `profile+buffered`
+//! one with buffered writes. Empty lines and those that begin with `#` say nothing.
 
 use crate::scenario::{Profile, Scenario};
 
@@ -47,19 +47,17 @@ pub fn parse(list: &str) -> Result<Vec<Scenario>, BadLine> {
 fn scenario(line: &str) -> Option<Scenario> {
     let mut words = line.split_whitespace();
     let name = words.next()?;
-    let (name, truncates) = match name.strip_suffix("+truncate") {
-        Some(name) => (name, true),
-        None => (name, false),
-    };
+    let (name, more) = name.split_once('+').unwrap_or((name, ""));
     let profile: Profile = name.parse().ok()?;
     let seed = words.next()?.parse().ok()?;
     let cuts = words.next()?.parse().ok()?;
     let scenario = Scenario::new(seed, profile, cuts);
-    Some(if truncates {
-        scenario.with_truncation()
-    } else {
-        scenario
-    })
+    match more {
+        "" => Some(scenario),
+        "truncate" => Some(scenario.with_truncation()),
+        "buffered" => Some(scenario.with_buffered()),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use corelith_index::{Digest, ExpirySeconds, PartitionId, ScanPosition, SetId};
 use corelith_store::limits::INDEX_BYTES_CACHED;
 use corelith_store::volume::{FormatOptions, format_volume, open_volume};
 use corelith_store::{
-    Change, Current, Needs, ReadError, Record, Shard, ShardOptions, Truncate, WriteError,
+    Change, Commit, Current, Needs, ReadError, Record, Shard, ShardOptions, Truncate, WriteError,
 };
 
 use crate::limits::RECORD_CACHE_BYTES;
@@ -111,34 +111,21 @@ impl Subject for ShardSubject {
     }
 
     async fn apply(&self, key: Key, operation: Operation) -> Answer {
-        let digest = digest(key);
-        let Some(shard) = self.shard_of(&digest) else {
-            return Answer::Unreadable("no shard".to_owned());
-        };
-        match operation {
-            Operation::Get => match shard.get(&digest).await {
-                Ok(record) => found(key, record.as_ref()),
-                Err(error) => Answer::Unreadable(error.to_string()),
-            },
-            // What the index says of a twin may be its sibling's: only the record tells.
-            Operation::Look if key.is_twin() => match shard.get(&digest).await {
-                Ok(record) => Answer::Seen(record.map(|record| record.metadata().generation.get())),
-                Err(error) => Answer::Unreadable(error.to_string()),
-            },
-            Operation::Look => match shard.metadata(&digest).await {
-                Ok(metadata) => Answer::Seen(metadata.map(|metadata| metadata.generation.get())),
-                Err(error) => Answer::Unreadable(error.to_string()),
-            },
-            Operation::Put(value) => put(shard, key, value, |_| true).await,
-            Operation::Create(value) => {
-                put(shard, key, value, |generation| generation.is_none()).await
-            }
-            Operation::PutIf { generation, value } => {
-                put(shard, key, value, move |found| found == Some(generation)).await
-            }
-            Operation::Delete => delete(shard, key).await,
-            Operation::Truncate => Answer::NotDone("a key alone is not truncated".to_owned()),
-        }
+        self.ask(key, operation, Commit::Durable).await
+    }
+
+    async fn apply_buffered(&self, key: Key, operation: Operation) -> Answer {
+        self.ask(key, operation, Commit::Buffered).await
+    }
+
+    fn flush(&self) {
+        self.shards.iter().for_each(Shard::flush);
+    }
+
+    fn is_settled(&self, log: u64) -> bool {
+        let mut shards = self.shards.iter();
+        let shard = shards.find(|shard| u64::from(shard.number()) == log);
+        shard.is_some_and(|shard| shard.statistics().pending == 0)
     }
 
     async fn truncate(&self, log: u64, set: Option<u32>) -> Answer {
@@ -215,6 +202,43 @@ impl Subject for ShardSubject {
 }
 
 impl ShardSubject {
+    async fn ask(&self, key: Key, operation: Operation, commit: Commit) -> Answer {
+        let digest = digest(key);
+        let Some(shard) = self.shard_of(&digest) else {
+            return Answer::Unreadable("no shard".to_owned());
+        };
+        match operation {
+            Operation::Get => match shard.get(&digest).await {
+                Ok(record) => found(key, record.as_ref()),
+                Err(error) => Answer::Unreadable(error.to_string()),
+            },
+            // What the index says of a twin may be its sibling's: only the record tells.
+            Operation::Look if key.is_twin() => match shard.get(&digest).await {
+                Ok(record) => Answer::Seen(record.map(|record| record.metadata().generation.get())),
+                Err(error) => Answer::Unreadable(error.to_string()),
+            },
+            Operation::Look => match shard.metadata(&digest).await {
+                Ok(metadata) => Answer::Seen(metadata.map(|metadata| metadata.generation.get())),
+                Err(error) => Answer::Unreadable(error.to_string()),
+            },
+            Operation::Put(value) => put((shard, commit), key, value, |_| true).await,
+            Operation::Create(value) => {
+                put((shard, commit), key, value, |generation| {
+                    generation.is_none()
+                })
+                .await
+            }
+            Operation::PutIf { generation, value } => {
+                put((shard, commit), key, value, move |found| {
+                    found == Some(generation)
+                })
+                .await
+            }
+            Operation::Delete => delete((shard, commit), key).await,
+            Operation::Truncate => Answer::NotDone("a key alone is not truncated".to_owned()),
+        }
+    }
+
     fn shard_of(&self, digest: &Digest) -> Option<&Shard> {
         self.shard_of_partition(digest.partition())
     }
@@ -227,7 +251,7 @@ impl ShardSubject {
 
 /// Writes if `condition` holds for the generation that is there.
 async fn put(
-    shard: &Shard,
+    (shard, commit): (&Shard, Commit),
     key: Key,
     value: ValueId,
     condition: impl Fn(Option<u16>) -> bool,
@@ -261,7 +285,8 @@ async fn put(
         Ok(Change::PutInput { expiry, set })
     };
     let input: &[u8] = if made { &[] } else { &bytes };
-    match shard.write(&digest(key), needs, input, decide).await {
+    let key = (&digest(key), needs);
+    match shard.write_as(commit, key, input, decide).await {
         Ok(written) => Answer::Written(written.generation.get()),
         Err(error) => refused(error, Reason::answer),
     }
@@ -271,7 +296,7 @@ fn set_name(set: u32) -> String {
     format!("set {set}")
 }
 
-async fn delete(shard: &Shard, key: Key) -> Answer {
+async fn delete((shard, commit): (&Shard, Commit), key: Key) -> Answer {
     let needs = if key.is_twin() {
         Needs::Content
     } else {
@@ -280,7 +305,8 @@ async fn delete(shard: &Shard, key: Key) -> Answer {
     let decide = |current: Option<Current<'_>>, _: &mut Vec<u8>| {
         check_current(key, current.as_ref(), needs).map(|()| Change::Delete)
     };
-    match shard.write(&digest(key), needs, &[], decide).await {
+    let key = (&digest(key), needs);
+    match shard.write_as(commit, key, &[], decide).await {
         Ok(written) => Answer::Deleted(written.existed),
         Err(error) => refused(error, Reason::answer),
     }

@@ -111,6 +111,19 @@ pub trait Subject: Clone + 'static {
     /// Does one operation on one key. A value is encoded by [`crate::value::encode`].
     fn apply(&self, key: Key, operation: Operation) -> impl Future<Output = Answer>;
 
+    /// [`Subject::apply`] of a write that may be answered ahead of the device.
+    fn apply_buffered(&self, key: Key, operation: Operation) -> impl Future<Output = Answer> {
+        self.apply(key, operation)
+    }
+
+    /// Has what was answered ahead of the device leave for it.
+    fn flush(&self) {}
+
+    /// Whether everything that was answered of a log is durable, as far as the store knows.
+    fn is_settled(&self, _log: u64) -> bool {
+        false
+    }
+
     /// Truncates the keys of one of its logs: those of a set, or all of them. Only asked for keys of
     /// [`Key::SETS_START`] and above.
     fn truncate(&self, _log: u64, _set: Option<u32>) -> impl Future<Output = Answer> {

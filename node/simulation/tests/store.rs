@@ -5,6 +5,7 @@ use corelith_simulation::run::{FailureKind, Logging, Report, run, run_and_explai
 use corelith_simulation::scenario::{Profile, Scenario};
 use corelith_simulation::seeds;
 use corelith_simulation::shard_subject::ShardSubject;
+use corelith_simulation::subject::{Answer, Key, Operation, Process, Subject};
 
 fn total(scenarios: impl Iterator<Item = Scenario>) -> Report {
     let mut total = Report::default();
@@ -43,6 +44,97 @@ fn healthy_drives() {
         (0, 0, 0),
         "{report}"
     );
+}
+
+#[test]
+fn buffered_writes_and_durable_ones() {
+    let report =
+        total((0..40).map(|seed| Scenario::new(seed, Profile::Honest, 50).with_buffered()));
+    let totals = report.totals;
+    assert!(
+        report.power_cuts > 1500 && totals.writes > 5000 && totals.taken_back > 200,
+        "{report}"
+    );
+    assert_eq!(
+        (totals.unreadable, totals.stale, totals.in_doubt),
+        (0, 0, 0),
+        "{report}"
+    );
+}
+
+/// The store, but that it breaks its word on buffered writes in one of two ways.
+#[derive(Clone)]
+struct Lying<const WAY: u8>(ShardSubject);
+
+/// It answers durable writes as if they were buffered.
+const DURABLE_TOO_EARLY: u8 = 0;
+/// It flushes nothing, and says that all is durable.
+const FLUSH_LOST: u8 = 1;
+
+impl<const WAY: u8> Subject for Lying<WAY> {
+    async fn format(process: Process) -> Result<(), String> {
+        ShardSubject::format(process).await
+    }
+
+    async fn open(process: Process) -> Result<Self, String> {
+        ShardSubject::open(process).await.map(Self)
+    }
+
+    fn background(&self) -> impl Future<Output = ()> + 'static {
+        self.0.background()
+    }
+
+    async fn apply(&self, key: Key, operation: Operation) -> Answer {
+        if WAY == DURABLE_TOO_EARLY && operation.is_write() {
+            return self.0.apply_buffered(key, operation).await;
+        }
+        self.0.apply(key, operation).await
+    }
+
+    async fn apply_buffered(&self, key: Key, operation: Operation) -> Answer {
+        self.0.apply_buffered(key, operation).await
+    }
+
+    fn flush(&self) {
+        if WAY != FLUSH_LOST {
+            self.0.flush();
+        }
+    }
+
+    fn is_settled(&self, log: u64) -> bool {
+        WAY == FLUSH_LOST || self.0.is_settled(log)
+    }
+
+    fn log_of(&self, key: Key) -> u64 {
+        self.0.log_of(key)
+    }
+
+    async fn keys(&self) -> Result<Option<Vec<Key>>, String> {
+        self.0.keys().await
+    }
+
+    fn close(&self) {
+        self.0.close();
+    }
+}
+
+fn check_caught<S: Subject>() {
+    let caught = (0..20).find_map(|seed| {
+        let scenario = Scenario::new(seed, Profile::Honest, 50).with_buffered();
+        run::<S>(&scenario, Logging::Off).err()
+    });
+    let kind = caught.map(|failure| failure.kind);
+    assert!(matches!(kind, Some(FailureKind::Violation(_))), "{kind:?}");
+}
+
+#[test]
+fn a_store_that_loses_flushed_writes_is_caught() {
+    check_caught::<Lying<FLUSH_LOST>>();
+}
+
+#[test]
+fn a_store_that_answers_durable_writes_too_early_is_caught() {
+    check_caught::<Lying<DURABLE_TOO_EARLY>>();
 }
 
 #[test]

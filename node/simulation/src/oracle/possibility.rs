@@ -26,6 +26,10 @@ pub(super) struct Open {
     pub(super) operation: Operation,
     /// When it was answered "in doubt", on the scale of the tickets.
     pub(super) doubted: Option<Ticket>,
+    /// Whether a crash may take it back after its answer, until it is known to be durable.
+    pub(super) may_be_lost: bool,
+    /// Whether it may be answered ahead of the device.
+    pub(super) is_buffered: bool,
 }
 
 /// The operations of a key that may still take effect.
@@ -44,6 +48,9 @@ pub(super) struct Possibility {
     waiting: Vec<(Ticket, Vec<Answer>)>,
     /// Operations answered "in doubt" that have not taken effect and still may.
     doubted: Vec<Ticket>,
+    /// What it held before, oldest first, with the operation that changed it: as long as that is not known to
+    /// be durable, a crash may bring this back. Not sorted; empty where writes are answered when they are durable.
+    past: Vec<(State, Ticket)>,
 }
 
 /// What an operation does to a key that holds `state`, and what it answers.
@@ -83,6 +90,7 @@ impl Possibility {
             taken: Vec::new(),
             waiting: Vec::new(),
             doubted: Vec::new(),
+            past: Vec::new(),
         }
     }
 
@@ -158,10 +166,25 @@ impl Possibility {
         self
     }
 
-    /// What the key may hold after a crash: everything under way has taken effect, or never will.
-    pub(super) fn after_crash(self, open: &OpenOperations) -> BTreeSet<State> {
+    /// What the key may hold after a crash: everything under way has taken effect, or never will. With each, what it
+    /// held before that the crash may bring back.
+    pub(super) fn after_crash(self, open: &OpenOperations) -> BTreeSet<(State, Vec<State>)> {
         let ways = self.explore(open, |_| false, Self::forget_answers);
-        ways.into_iter().map(|way| way.state).collect()
+        let states = ways.into_iter().map(|way| {
+            let past = way.past.into_iter().map(|(state, _)| state);
+            (way.state, past.collect())
+        });
+        states.collect()
+    }
+
+    /// Every change of which `is_durable` is known is durable now, and so is what it built on.
+    pub(super) fn forget_past(mut self, is_durable: impl Fn(Ticket) -> bool) -> Self {
+        let last = self
+            .past
+            .iter()
+            .rposition(|(_, change)| is_durable(*change));
+        self.past.drain(..last.map_or(0, |last| last + 1));
+        self
     }
 
     /// Whether an operation answered "in doubt" may still take effect here.
@@ -226,6 +249,9 @@ impl Possibility {
     fn change(&mut self, ticket: Ticket, state: State, open: &OpenOperations) {
         if state == self.state {
             return;
+        }
+        if open.get(&ticket).is_some_and(|open| open.may_be_lost) {
+            self.past.push((self.state, ticket));
         }
         self.state = state;
         for (waiting, answers) in &mut self.waiting {

@@ -745,3 +745,84 @@ fn verdicts_agree_with_trying_every_order() {
     }
     assert!(right > 2000 && wrong > 2000, "{right} right, {wrong} wrong");
 }
+
+/// A tale in which key 1 holds value 1, durably, and then value 2 by a buffered write.
+fn buffered_tale() -> Tale {
+    let mut tale = Tale::default();
+    tale.oracle.expect_buffered();
+    assert!(tale.tell(put(1), Answer::Written(1)));
+    let ticket = tale.oracle.begin_as(KEY, (put(2), true));
+    assert!(tale.end(ticket, Answer::Written(2)));
+    tale
+}
+
+#[test]
+fn a_crash_takes_a_buffered_write_back_or_does_not() {
+    let mut tale = buffered_tale();
+    // Until then it is there, for everybody.
+    assert!(tale.may_read_only(&stored(2, 2)));
+    tale.oracle.restart();
+    assert!(tale.may_read(stored(1, 1)) && tale.may_read(stored(2, 2)));
+    assert!(!tale.may_read(NOTHING));
+    // What the first read found is what there is.
+    assert!(tale.tell(Operation::Get, stored(1, 1)));
+    assert!(tale.may_read_only(&stored(1, 1)));
+    assert_eq!(tale.oracle.totals().taken_back, 1);
+}
+
+#[test]
+fn what_vouches_for_a_buffered_write() {
+    let vouchers: [fn(&mut Tale); 4] = [
+        // A durable write of the same log, of another key even.
+        |tale| {
+            let ticket = tale.oracle.begin(Key(2), put(3));
+            tale.oracle.end(Key(2), ticket, Answer::Written(1)).unwrap();
+        },
+        // A durable answer that rests on it.
+        |tale| assert!(tale.tell(Operation::Create(ValueId(3)), Answer::Refused)),
+        |tale| tale.oracle.note_settled(0),
+        |tale| tale.oracle.note_all_settled(),
+    ];
+    for vouch in vouchers {
+        let mut tale = buffered_tale();
+        vouch(&mut tale);
+        tale.oracle.restart();
+        assert!(tale.may_read_only(&stored(2, 2)));
+    }
+    let strangers: [fn(&mut Tale); 3] = [
+        // One of another log.
+        |tale| {
+            tale.oracle.set_log(Key(2), 7);
+            let ticket = tale.oracle.begin(Key(2), put(3));
+            tale.oracle.end(Key(2), ticket, Answer::Written(1)).unwrap();
+        },
+        // Another buffered one.
+        |tale| {
+            let ticket = tale.oracle.begin_as(Key(2), (put(3), true));
+            tale.oracle.end(Key(2), ticket, Answer::Written(1)).unwrap();
+        },
+        // Whoever reads it.
+        |tale| assert!(tale.tell(Operation::Get, stored(2, 2))),
+    ];
+    for look_on in strangers {
+        let mut tale = buffered_tale();
+        look_on(&mut tale);
+        tale.oracle.restart();
+        assert!(tale.may_read(stored(1, 1)) && tale.may_read(stored(2, 2)));
+    }
+}
+
+#[test]
+fn a_durable_write_that_was_under_way_does_not_vouch_for_a_later_one() {
+    let mut tale = buffered_tale();
+    let early = tale.oracle.begin(Key(2), put(3));
+    let ticket = tale.oracle.begin_as(KEY, (put(4), true));
+    assert!(tale.end(ticket, Answer::Written(3)));
+    tale.oracle.end(Key(2), early, Answer::Written(1)).unwrap();
+    tale.oracle.restart();
+    assert!(tale.may_read(stored(2, 2)) && tale.may_read(stored(4, 3)));
+    assert!(
+        !tale.may_read(stored(1, 1)),
+        "what came before it is durable"
+    );
+}
