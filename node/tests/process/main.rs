@@ -9,6 +9,7 @@
     reason = "tests: a failure is to stop them where it happens"
 )]
 
+mod bad_days;
 mod batches;
 mod deadlines;
 mod full_device;

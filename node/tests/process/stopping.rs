@@ -13,7 +13,7 @@ const DEPTH: u64 = 64;
 
 /// Puts keys of its own until the node takes no more, and says which were acknowledged. Every request that was
 /// taken in is answered, by what it did or by a refusal; only what the node never read goes without.
-fn load(port: u16, first_key: u64, progress: &Sender<u64>) -> Vec<u64> {
+pub(crate) fn load(port: u16, first_key: u64, progress: &Sender<u64>) -> Vec<u64> {
     let mut client = Peer::greet_at(port);
     let content = content("v", &"x".repeat(300));
     let (mut acknowledged, mut next) = (Vec::new(), first_key);
