@@ -1,9 +1,9 @@
-//! Every family of the page: name, help, kind, and where its figures come from.
+//! Every family of the page: name, help, kind, and where its figures come from. Here what cores and devices count;
+//! `shards` has what the store does.
+
+mod shards;
 
 use corelith_io::{BufferStatistics, DeviceStatistics, LatencyBuckets, OperationStatistics};
-use corelith_store::{
-    Counters, RecordCacheStatistics, RecoveryReport, SegmentCounts, ShardStatistics,
-};
 
 use super::snapshot::{CoreSnapshot, ShardSnapshot};
 
@@ -76,11 +76,11 @@ pub(super) const FAMILIES: &[&[Family]] = &[
     OPERATIONS,
     CONNECTIONS,
     CORES,
-    RECORDS,
-    CACHE,
-    SEGMENTS,
-    LOG,
-    RECOVERY,
+    shards::RECORDS,
+    shards::CACHE,
+    shards::SEGMENTS,
+    shards::LOG,
+    shards::RECOVERY,
     DEVICES,
 ];
 
@@ -267,273 +267,6 @@ const CORES: &[Family] = &[
     ),
 ];
 
-const RECORDS: &[Family] = &[
-    family(
-        "corelith_records",
-        "Records in the index.",
-        Gauge,
-        of_shard(|shard| shard.statistics.records),
-    ),
-    family(
-        "corelith_index_bytes",
-        "DRAM of the index.",
-        Gauge,
-        of_shard(|shard| shard.statistics.index_bytes),
-    ),
-    family(
-        "corelith_index_limit_bytes",
-        "DRAM that the index may take; at 90 % of it new keys are refused.",
-        Gauge,
-        of_shard(|shard| shard.statistics.index_limit_bytes),
-    ),
-    family(
-        "corelith_index_full",
-        "1 while the index refuses new keys, else 0.",
-        Gauge,
-        of_shard(|shard| u64::from(shard.statistics.is_index_full)),
-    ),
-    family(
-        "corelith_index_refusals_total",
-        "Durable records that the index refused: its table cannot grow any further.",
-        Counter,
-        of_shard(|shard| counters(shard).index_refusals),
-    ),
-    family(
-        "corelith_pending_writes",
-        "Keys with a write that is not durable yet.",
-        Gauge,
-        of_shard(|shard| shard.statistics.pending),
-    ),
-    family(
-        "corelith_live_bytes",
-        "Bytes of live records on the devices.",
-        Gauge,
-        of_shard(|shard| segments(shard).live_bytes),
-    ),
-    family(
-        "corelith_tombstones",
-        "Tombstones on the devices.",
-        Gauge,
-        of_shard(|shard| segments(shard).tombstones),
-    ),
-    family(
-        "corelith_record_reads_total",
-        "Reads of records from a device.",
-        Counter,
-        of_shard(|shard| counters(shard).device_reads),
-    ),
-    family(
-        "corelith_record_read_bytes_total",
-        "Bytes of those reads.",
-        Counter,
-        of_shard(|shard| counters(shard).device_read_bytes),
-    ),
-    family(
-        "corelith_joined_reads_total",
-        "Reads of records that a device read under way for another request answered.",
-        Counter,
-        of_shard(|shard| counters(shard).joined_reads),
-    ),
-    family(
-        "corelith_damaged_reads_total",
-        "Reads that found a damaged record.",
-        Counter,
-        of_shard(|shard| counters(shard).damaged_reads),
-    ),
-];
-
-const CACHE: &[Family] = &[
-    family(
-        "corelith_record_cache_limit_bytes",
-        "DRAM that the record cache may take.",
-        Gauge,
-        of_shard(|shard| cache(shard).limit_bytes),
-    ),
-    family(
-        "corelith_record_cache_bytes",
-        "DRAM that the record cache takes, its tables included.",
-        Gauge,
-        of_shard(|shard| cache(shard).used_bytes),
-    ),
-    family(
-        "corelith_record_cache_records",
-        "Records in the record cache.",
-        Gauge,
-        of_shard(|shard| cache(shard).records),
-    ),
-    family(
-        "corelith_record_cache_hits_total",
-        "Reads of records that the record cache answered.",
-        Counter,
-        of_shard(|shard| cache(shard).hits),
-    ),
-    family(
-        "corelith_record_cache_misses_total",
-        "Reads of records, but those of scans, that had to go to a device.",
-        Counter,
-        of_shard(|shard| cache(shard).misses),
-    ),
-    family(
-        "corelith_record_cache_evictions_total",
-        "Records that left the record cache to make room.",
-        Counter,
-        of_shard(|shard| cache(shard).evictions),
-    ),
-];
-
-const SEGMENTS: &[Family] = &[
-    family(
-        "corelith_segments",
-        "Segments of the shard.",
-        Gauge,
-        of_shard(|shard| segments(shard).total),
-    ),
-    family(
-        "corelith_segments_available",
-        "Segments that the log can still open.",
-        Gauge,
-        of_shard(|shard| segments(shard).available),
-    ),
-    family(
-        "corelith_segments_used",
-        "Segments that hold part of the log.",
-        Gauge,
-        of_shard(|shard| {
-            let counts = segments(shard);
-            counts.total.saturating_sub(counts.available + counts.lost)
-        }),
-    ),
-    family(
-        "corelith_segments_lost",
-        "Segments given up after a failed write or an unreadable header.",
-        Gauge,
-        of_shard(|shard| segments(shard).lost),
-    ),
-    family(
-        "corelith_shard_full",
-        "1 if no segment is left for new data: deletes are still taken.",
-        Gauge,
-        of_shard(|shard| u64::from(shard.statistics.is_full)),
-    ),
-    family(
-        "corelith_shard_fenced",
-        "1 if every device of the shard is fenced: nothing is written any more.",
-        Gauge,
-        of_shard(|shard| u64::from(shard.statistics.is_fenced)),
-    ),
-    family(
-        "corelith_shard_may_be_stale",
-        "1 if acknowledged writes are lost and nobody has accepted that: requests are refused.",
-        Gauge,
-        of_shard(|shard| u64::from(shard.statistics.may_be_stale)),
-    ),
-];
-
-const LOG: &[Family] = &[
-    family(
-        "corelith_batches_total",
-        "Batches made durable.",
-        Counter,
-        of_shard(|shard| counters(shard).batches),
-    ),
-    family(
-        "corelith_batch_records_total",
-        "Records made durable.",
-        Counter,
-        of_shard(|shard| counters(shard).records),
-    ),
-    family(
-        "corelith_batch_record_bytes_total",
-        "Bytes of those records, headers included.",
-        Counter,
-        of_shard(|shard| counters(shard).record_bytes),
-    ),
-    family(
-        "corelith_batch_bytes_total",
-        "Bytes of those batches, headers and padding included.",
-        Counter,
-        of_shard(|shard| counters(shard).batch_bytes),
-    ),
-    family(
-        "corelith_batch_padding_bytes_total",
-        "Bytes of those batches that fill them up to the write unit.",
-        Counter,
-        of_shard(|shard| counters(shard).padding_bytes),
-    ),
-    family(
-        "corelith_log_overhead_bytes_total",
-        "Bytes written beside batches: headers, summaries, zeros.",
-        Counter,
-        of_shard(|shard| counters(shard).overhead_bytes),
-    ),
-    family(
-        "corelith_batches_queued",
-        "Batches that wait for a place in flight.",
-        Gauge,
-        of_shard(|shard| shard.statistics.batches_queued),
-    ),
-    family(
-        "corelith_log_writes_in_flight",
-        "Writes of the log that the devices have not completed.",
-        Gauge,
-        of_shard(|shard| shard.statistics.writes_in_flight),
-    ),
-    family(
-        "corelith_batches_in_doubt_total",
-        "Batches that a failed device left in doubt.",
-        Counter,
-        of_shard(|shard| counters(shard).batches_in_doubt),
-    ),
-    family(
-        "corelith_buffered_writes_lost_total",
-        "Writes that were answered before they were durable, and that a failed device lost.",
-        Counter,
-        of_shard(|shard| counters(shard).buffered_lost),
-    ),
-];
-
-const RECOVERY: &[Family] = &[
-    family(
-        "corelith_recovery_segments",
-        "Segments that the last start found to hold part of the log.",
-        Gauge,
-        of_shard(|shard| recovery(shard).segments),
-    ),
-    family(
-        "corelith_recovery_segments_scanned",
-        "Of those, segments without a usable summary, whose data was read.",
-        Gauge,
-        of_shard(|shard| recovery(shard).scanned),
-    ),
-    family(
-        "corelith_recovery_records",
-        "Records that the last start replayed, superseded ones and tombstones included.",
-        Gauge,
-        of_shard(|shard| recovery(shard).records),
-    ),
-    family(
-        "corelith_recovery_records_damaged",
-        "Records that the last start found durable and unreadable: they are answered with errors.",
-        Gauge,
-        of_shard(|shard| recovery(shard).records_damaged),
-    ),
-    family(
-        "corelith_recovery_batches_lost",
-        "Batches that the last start found durable and unreadable.",
-        Gauge,
-        of_shard(|shard| recovery(shard).batches_lost),
-    ),
-    family(
-        "corelith_recovery_segments_lost",
-        "Segments that the last start found unreadable or missing.",
-        Gauge,
-        of_shard(|shard| {
-            let report = recovery(shard);
-            report.segments_unreadable + report.segments_missing
-        }),
-    ),
-];
-
 const DEVICES: &[Family] = &[
     family(
         "corelith_device_size_bytes",
@@ -578,29 +311,6 @@ const DEVICES: &[Family] = &[
         Source::DeviceLatency(|operation| &operation.latency),
     ),
 ];
-
-const fn of_shard(of: fn(&ShardSnapshot) -> u64) -> Source {
-    Source::Shard(of)
-}
-
-fn counters(shard: &ShardSnapshot) -> &Counters {
-    let ShardStatistics { counters, .. } = &shard.statistics;
-    counters
-}
-
-fn cache(shard: &ShardSnapshot) -> &RecordCacheStatistics {
-    let ShardStatistics { record_cache, .. } = &shard.statistics;
-    record_cache
-}
-
-fn segments(shard: &ShardSnapshot) -> &SegmentCounts {
-    let ShardStatistics { segments, .. } = &shard.statistics;
-    segments
-}
-
-const fn recovery(shard: &ShardSnapshot) -> &RecoveryReport {
-    &shard.recovery
-}
 
 fn buffers(core: &CoreSnapshot, of: fn(&BufferStatistics) -> usize) -> u64 {
     core.buffers
