@@ -425,6 +425,6 @@ fn say_hello(
     }
     tracing::info!("metrics and health: http://{control}/metrics, /live, /ready");
     tracing::info!(
-        "say hello: corelith --host {listen} put alice city=Berlin && corelith --host {listen} get alice"
+        "say hello: corelith put alice city=Berlin --host {listen} && corelith get alice --host {listen}"
     );
 }

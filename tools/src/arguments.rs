@@ -95,7 +95,7 @@ pub enum Command {
     /// Show the node's counters
     Stats(StatsArguments),
     /// Ask the node for a sign of life and what it is
-    #[command(visible_alias = "hello")]
+    #[command(visible_aliases = ["hello", "info"])]
     Ping(PingArguments),
     /// Write the completion script of a shell
     Completion(CompletionArguments),
@@ -122,7 +122,8 @@ pub struct NodeArguments {
         long,
         value_name = "HOST[:PORT]",
         default_value = "127.0.0.1:4100",
-        env = "CORELITH_HOST"
+        env = "CORELITH_HOST",
+        value_parser = parse_host
     )]
     pub host: String,
 
@@ -158,6 +159,21 @@ impl NodeArguments {
 }
 
 const DEFAULT_PORT: u16 = 4100;
+
+/// Checks what can be seen of an address without a network: that its port is one.
+fn parse_host(text: &str) -> Result<String, String> {
+    let after_brackets = text.rsplit(']').next().unwrap_or_default();
+    let is_port = match after_brackets.split_once(':') {
+        // Without brackets, several colons are an address of version 6 without a port.
+        Some((_, rest)) if rest.contains(':') => true,
+        Some((_, port)) => port.parse::<u16>().is_ok_and(|port| port > 0),
+        None => true,
+    };
+    if text.is_empty() || !is_port {
+        return Err("write HOST or HOST:PORT, the port a number from 1 to 65535".to_owned());
+    }
+    Ok(text.to_owned())
+}
 
 fn parse_seconds(text: &str) -> Result<Duration, String> {
     let seconds = text
@@ -196,6 +212,22 @@ mod tests {
                 panic!("not a ping")
             };
             assert_eq!(ping.node.address(), address);
+        }
+    }
+
+    #[test]
+    fn ports() {
+        for host in ["localhost", "127.0.0.1:1", "[::1]:65535", "::1", "[::1]"] {
+            assert_eq!(parse_host(host), Ok(host.to_owned()));
+        }
+        for host in [
+            "",
+            "localhost:",
+            "localhost:abc",
+            "127.0.0.1:0",
+            "[::1]:99999",
+        ] {
+            assert!(parse_host(host).is_err(), "{host}");
         }
     }
 

@@ -253,6 +253,17 @@ fn the_examples_of_the_other_pages_run() {
 }
 
 #[test]
+fn the_hello_that_a_node_offers_is_answered() {
+    let node = Node::start(&[]);
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let shell = Shell::new(folder.path(), &node);
+    let log = node.log();
+    let (_, line) = log.split_once("say hello: ").unwrap();
+    let printed = shell.check(line.lines().next().unwrap());
+    assert!(printed.contains("city = \"Berlin\""), "{printed}");
+}
+
+#[test]
 fn shells_take_their_completion() {
     let node = Node::start(&[]);
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
