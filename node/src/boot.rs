@@ -21,10 +21,11 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use corelith_io::{Access, Clock, CoreWaker, MailboxSender, Preflight};
 use nix::sys::signal::Signal;
 
-use crate::configuration::CoreChoice;
+use crate::configuration::{Changed, CoreChoice, Setting, Unchanged};
 use crate::control;
 use crate::core::{self, CorePlan, CoreReport, Order, Recovered};
 use crate::cpus::allowed_cpus;
+use crate::descriptors;
 use crate::health::{NodeState, Progress, StateCell};
 use crate::limits::{
     MEMLOCK_BYTES_MIN, PROGRESS_EVERY, PROGRESS_PATIENCE, SECOND_SIGNAL_AFTER_NS, SUPERVISOR_SLACK,
@@ -44,6 +45,17 @@ pub(crate) enum Event {
     Stop,
     /// The operator wants the configuration read again.
     Reload,
+    /// The operator wants to see it.
+    Show(tokio::sync::oneshot::Sender<Vec<Setting>>),
+    /// The operator wants a key changed.
+    Change {
+        /// Its whole name.
+        key: String,
+        /// As written on a command line.
+        value: String,
+        /// Gets what came of it.
+        answer: tokio::sync::oneshot::Sender<Result<Changed, Unchanged>>,
+    },
 }
 
 /// Runs a node from start to stop.
@@ -62,6 +74,11 @@ pub(crate) fn run(settings: Settings) -> Result<(), BootError> {
     let cpus = chosen_cpus(&configuration.cores, shard_count)?;
     let index_memory_bytes =
         volume_setup::index_memory_bytes(configuration, (cpus.len(), shard_count))?;
+    let device_count = volumes.iter().map(|volume| volume.devices.len()).sum();
+    descriptors::raise_limit(
+        cpus.len(),
+        (configuration.connections_per_core_max, device_count),
+    );
     let page = TcpListener::bind(configuration.control).map_err(|error| BootError::Control {
         address: configuration.control,
         error,
@@ -74,8 +91,13 @@ pub(crate) fn run(settings: Settings) -> Result<(), BootError> {
     let mut node = Node::start(settings, (&volumes, index_memory_bytes), &cpus, watchers)?;
     let reports = std::mem::take(&mut node.reports);
     spawn_thread("control", {
-        let (state, supervisor) = (state.clone(), Arc::clone(&supervisor));
-        move || control::serve(page, (&state, &supervisor), reports)
+        let speaks_for = control::Node {
+            state: state.clone(),
+            cores: control::Cores::new(reports),
+            main: node.events_in.clone(),
+        };
+        let supervisor = Arc::clone(&supervisor);
+        move || control::serve(page, &supervisor, speaks_for)
     })?;
     spawn_thread("signals", {
         let events = node.events_in.clone();
@@ -212,7 +234,7 @@ impl Node {
                 reports,
                 index_memory_bytes,
                 accept_stale: configuration.accept_stale,
-                connections_max: configuration.connections_per_core_max,
+                settings: configuration.live(),
                 state: state.clone(),
                 map,
                 events: events_in.clone(),
@@ -304,6 +326,8 @@ impl Node {
                     );
                     continue;
                 }
+                // Nobody asks before the node serves.
+                Ok(Event::Show(_) | Event::Change { .. }) => continue,
                 Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => {
                     Err(BootError::StoppedEarly)
                 }
@@ -324,6 +348,12 @@ impl Node {
             match self.events.recv() {
                 Ok(Event::Stop) | Err(_) => return Ok(()),
                 Ok(Event::Reload) => self.settings.reload(&mut self.orders),
+                // Whoever asked may have stopped waiting.
+                Ok(Event::Show(answer)) => drop(answer.send(self.settings.current.settings())),
+                Ok(Event::Change { key, value, answer }) => {
+                    let orders = &mut self.orders;
+                    drop(answer.send(self.settings.change((&key, &value), orders)));
+                }
                 Ok(Event::Core(CoreReport::Failed { core, error })) => {
                     self.ended.push(core);
                     return Err(error);

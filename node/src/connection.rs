@@ -5,16 +5,19 @@
 //! client costs no more than its bounds. A stream that is no sequence of frames gets one last answer
 //! and is closed.
 
+mod about;
 mod batch;
 mod greet;
 mod truncate;
+
+pub(crate) use about::ConnectionReport;
 
 use std::cell::Cell;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::task::Poll;
 
-use corelith_io::{Received, Stream};
+use corelith_io::{Received, Stream, to_u64};
 use corelith_wire::{FrameHeader, MessageKind, Refusal, Request, Status};
 
 pub(crate) use batch::{BatchKey, Batches, run_part_for, take_back};
@@ -24,12 +27,15 @@ use crate::frames::{FrameAssembler, body_of};
 use crate::hop::Hop;
 use crate::limits::{IN_FLIGHT_PER_CONNECTION_MAX, TURN_BYTES};
 use crate::metrics::bump;
+use crate::namespaces::ServedNamespace;
 use crate::operation::{self, Context, Reply};
 use crate::outbox::Outbox;
 use crate::refusal::busy;
+use crate::slow::Course;
+use about::Account;
 
 /// Number of a connection on its core; never used twice, so a late answer meets nobody else.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct ConnectionKey(u64);
 
 impl ConnectionKey {
@@ -45,6 +51,9 @@ pub(crate) struct Connection {
     outbox: Outbox,
     in_flight: Cell<u32>,
     greeted: Cell<bool>,
+    /// Nothing more is read.
+    ending: Cell<bool>,
+    account: Account,
 }
 
 impl Connection {
@@ -58,9 +67,14 @@ impl Connection {
         self.outbox.waiting_bytes()
     }
 
-    /// Reads no more, and ends when the answers have been sent.
-    pub(crate) fn close(&self) {
-        self.outbox.close();
+    pub(crate) const fn key(&self) -> ConnectionKey {
+        self.key
+    }
+
+    /// Reads no more, and ends when all its requests are answered and the answers sent.
+    pub(crate) fn end(&self) {
+        self.ending.set(true);
+        self.outbox.wake_reader();
     }
 
     /// Ends at once: the peer gets no more answers.
@@ -71,7 +85,7 @@ impl Connection {
     /// The next bytes; `None` when there are none to come or none are wanted any more.
     async fn receive(&self) -> Option<Received> {
         std::future::poll_fn(|context| {
-            if self.outbox.is_closed() {
+            if self.ending.get() || self.outbox.is_closed() {
                 return Poll::Ready(None);
             }
             let full = self.in_flight.get() >= IN_FLIGHT_PER_CONNECTION_MAX;
@@ -107,29 +121,46 @@ impl Connection {
 
 /// Serves a new connection on this core.
 pub(crate) fn spawn(core: &Rc<Core>, socket: OwnedFd) {
-    if core.stopping.get() || core.connections.borrow().len() >= core.connections_max.get() {
+    let count = core.connections.borrow().len();
+    if core.stopping.get() || count >= core.connections_max.get() {
         // Dropping the socket closes it: the client sees a refused connection.
         bump(&core.metrics.connections_refused);
-        tracing::warn!(
-            core = core.number,
-            "a connection was refused: this core has as many as it takes, or is stopping"
-        );
+        if let Some(unsaid) = core.messages.refused.due(core.ring.turn_ns()) {
+            tracing::warn!(
+                core = core.number,
+                connections = count,
+                most = core.connections_max.get(),
+                others = unsaid,
+                "connections were refused, and others since the last message: this core has as many as it takes, or is \
+                 stopping; `corelith connections` lists who holds them"
+            );
+        }
         return;
     }
     let stream = match Stream::adopt(&core.ring, socket) {
         Ok(stream) => stream,
         Err(error) => {
-            tracing::warn!(%error, "a connection could not be served");
+            if let Some(unsaid) = core.messages.not_served.due(core.ring.turn_ns()) {
+                tracing::warn!(
+                    %error,
+                    others = unsaid,
+                    "connections could not be served, and others since the last message: their clients went at once, \
+                     or the core's ring is full"
+                );
+            }
             return;
         }
     };
     let key = core.next_connection_key();
+    let account = Account::new(core.clock.monotonic_ns(), stream.peer_address());
     let connection = Rc::new(Connection {
         key,
         stream,
         outbox: Outbox::default(),
         in_flight: Cell::new(0),
         greeted: Cell::new(false),
+        ending: Cell::new(false),
+        account,
     });
     core.connections
         .borrow_mut()
@@ -166,9 +197,8 @@ async fn send_all(core: Rc<Core>, connection: Rc<Connection>) {
             return;
         }
         let sent = core.metrics.sent_bytes.get();
-        core.metrics
-            .sent_bytes
-            .set(sent + u64::try_from(length).unwrap_or(0));
+        core.metrics.sent_bytes.set(sent + to_u64(length));
+        connection.account.sent(to_u64(length));
     }
     // The peer sees the end after the last answer; a failure means that it is gone already.
     drop(connection.stream.shutdown().await);
@@ -177,9 +207,11 @@ async fn send_all(core: Rc<Core>, connection: Rc<Connection>) {
 async fn read_all(core: &Rc<Core>, connection: &Rc<Connection>) {
     let mut assembler = FrameAssembler::default();
     while let Some(received) = connection.receive().await {
-        let arrived_ns = core.clock.monotonic_ns();
+        // The time of the turn that brought the bytes: one reading serves all that it brought.
+        let arrived_ns = core.ring.turn_ns();
         let metrics = &core.metrics;
-        let length = u64::try_from(received.len()).unwrap_or(0);
+        let length = to_u64(received.len());
+        connection.account.received(length);
         metrics
             .received_bytes
             .set(metrics.received_bytes.get() + length);
@@ -238,6 +270,7 @@ fn dispatch(
 ) {
     let metrics = &core.metrics;
     bump(&metrics.requests);
+    bump(&connection.account.requests);
     let refuse = |refusal: &Refusal<'_>| {
         metrics.refused(refusal.status);
         connection.outbox.append(|out| {
@@ -278,7 +311,7 @@ fn dispatch(
     let Some(owner) = owner else {
         return refuse(&Refusal::new(Status::UnknownNamespace));
     };
-    if core.stopping.get() {
+    if core.takes_no_work() {
         return refuse(&Refusal::new(Status::Stopping));
     }
     if connection.in_flight.get() >= IN_FLIGHT_PER_CONNECTION_MAX {
@@ -330,15 +363,24 @@ fn run_at_once(
     if !may_pass || !connection.outbox.has_room() {
         return false;
     }
-    let mut is_answered = false;
+    let (mut is_answered, mut answer_bytes) = (false, 0);
     connection.outbox.append(|out| {
+        let before = out.len();
         let mut encoder = core.encoder.borrow_mut();
         let mut reply = reply(&mut encoder, out, header);
         is_answered = operation::run_at_once(&namespace.shards, (header, frame), &mut reply);
+        answer_bytes = out.len() - before;
     });
     if is_answered {
-        let took_ns = core.clock.monotonic_ns().saturating_sub(arrived_ns);
-        namespace.shards.outcomes.took(MessageKind::Get, took_ns);
+        let turn_ns = core.ring.turn_ns();
+        let course = Course {
+            arrived_ns,
+            started_ns: turn_ns,
+            ended_ns: turn_ns,
+            owner: core.number,
+            answer_bytes,
+        };
+        took(core, namespace, (header, frame), course);
     }
     is_answered
 }
@@ -353,12 +395,24 @@ fn run_here(
     let (core, connection) = (Rc::clone(core), Rc::clone(connection));
     let header = *header;
     glommio::spawn_local(async move {
-        // It begins in the turn in which it arrived: the clock is not asked again.
-        let outcome = run(&core, &frame, (arrived_ns, arrived_ns)).await;
-        connection
-            .outbox
-            .append(|out| write(&core, &frame, &outcome, out));
-        finish(&core, &connection, Some(&header), arrived_ns);
+        let started_ns = core.ring.turn_ns();
+        let outcome = run(&core, &frame, (arrived_ns, started_ns)).await;
+        let ended_ns = core.ring.turn_ns();
+        let mut answer_bytes = 0;
+        connection.outbox.append(|out| {
+            let before = out.len();
+            write(&core, &frame, &outcome, out);
+            answer_bytes = out.len() - before;
+        });
+        let course = Course {
+            arrived_ns,
+            started_ns,
+            ended_ns,
+            owner: core.number,
+            answer_bytes,
+        };
+        answered(&core, &header, &frame, course);
+        finish(&core, &connection);
         core.recycle(frame);
     })
     .detach();
@@ -374,6 +428,9 @@ fn hand_over(
     let hop = Hop {
         connection: connection.key,
         arrived_ns,
+        started_ns: arrived_ns,
+        ended_ns: arrived_ns,
+        owner,
         frame,
         answer: core.spare(),
     };
@@ -392,7 +449,7 @@ fn hand_over(
         let mut encoder = core.encoder.borrow_mut();
         reply(&mut encoder, out, header).refuse(&busy());
     });
-    finish(core, connection, None, arrived_ns);
+    finish(core, connection);
 }
 
 /// Runs a request on this core that arrived at another one, and sends the answer back there.
@@ -403,6 +460,7 @@ pub(crate) fn run_for(core: &Rc<Core>, from: u16, mut hop: Box<Hop>) {
     glommio::spawn_local(async move {
         let now_ns = core.clock.monotonic_ns();
         let outcome = run(&core, &hop.frame, (hop.arrived_ns, now_ns)).await;
+        (hop.started_ns, hop.ended_ns) = (now_ns, core.ring.turn_ns());
         let Hop { frame, answer, .. } = &mut *hop;
         write(&core, frame, &outcome, answer);
         if let Some(Some(peer)) = core.peers.get(usize::from(from)) {
@@ -421,8 +479,17 @@ pub(crate) fn deliver(core: &Rc<Core>, hop: Hop) {
             connection
                 .outbox
                 .append(|out| out.extend_from_slice(&hop.answer));
-            let header = FrameHeader::parse(&hop.frame).ok().flatten();
-            finish(core, &connection, header.as_ref(), hop.arrived_ns);
+            let course = Course {
+                arrived_ns: hop.arrived_ns,
+                started_ns: hop.started_ns,
+                ended_ns: hop.ended_ns,
+                owner: hop.owner,
+                answer_bytes: hop.answer.len(),
+            };
+            if let Ok(Some(header)) = FrameHeader::parse(&hop.frame) {
+                answered(core, &header, &hop.frame, course);
+            }
+            finish(core, &connection);
         }
         None => core.answered(),
     }
@@ -447,24 +514,38 @@ fn write(core: &Core, frame: &[u8], outcome: &operation::Outcome, out: &mut Vec<
     }
 }
 
-/// A request of this connection has its answer in the outbox. One that is about records is given with its
-/// header, and timed.
-fn finish(core: &Core, connection: &Connection, header: Option<&FrameHeader>, arrived_ns: u64) {
-    finish_rows(core, connection, (header, 1), arrived_ns);
+/// An operation has its answer in the outbox: it is timed, and kept if it was slow.
+fn answered(core: &Core, header: &FrameHeader, frame: &[u8], course: Course) {
+    if let Some(namespace) = header.namespace().and_then(|id| core.namespaces.get(id)) {
+        took(core, namespace, (header, frame), course);
+    }
+}
+
+/// [`answered`], where the namespace is at hand.
+fn took(
+    core: &Core,
+    namespace: &ServedNamespace,
+    (header, frame): (&FrameHeader, &[u8]),
+    course: Course,
+) {
+    let now_ns = core.clock.monotonic_ns();
+    let latency_ns = now_ns.saturating_sub(course.arrived_ns);
+    if let Some(kind) = header.kind() {
+        namespace.shards.outcomes.took(kind, latency_ns);
+    }
+    if core.slow.is_slow(latency_ns) {
+        let place = (core.number, &namespace.name, &core.messages.slow);
+        core.slow.note(place, (header, frame), course, now_ns);
+    }
+}
+
+/// A request of this connection has its answer in the outbox.
+fn finish(core: &Core, connection: &Connection) {
+    finish_rows(core, connection, 1);
 }
 
 /// [`finish`] of a request that counted for several.
-fn finish_rows(
-    core: &Core,
-    connection: &Connection,
-    (header, row_count): (Option<&FrameHeader>, u32),
-    arrived_ns: u64,
-) {
-    let namespace = header.and_then(|header| core.namespaces.get(header.namespace()?));
-    if let (Some(namespace), Some(kind)) = (namespace, header.and_then(FrameHeader::kind)) {
-        let latency_ns = core.clock.monotonic_ns().saturating_sub(arrived_ns);
-        namespace.shards.outcomes.took(kind, latency_ns);
-    }
+fn finish_rows(core: &Core, connection: &Connection, row_count: u32) {
     connection
         .in_flight
         .set(connection.in_flight.get().saturating_sub(row_count));

@@ -24,6 +24,21 @@ pub(crate) const FLUSH_INTERVAL_MAX_MS: u64 = 1000;
 /// fifty gets of 80 bytes, which take up to 100 us if all are answered from memory. A longer request is
 /// put together over several turns.
 pub(crate) const TURN_BYTES: usize = 4096;
+/// From what time on an operation is slow unless the configuration says it, in microseconds: a hundred times what
+/// a drive takes for a read.
+pub(crate) const SLOW_LOG_DEFAULT_US: u64 = 10_000;
+/// Descriptors of a core beside its connections and devices: ring, eventfds, listeners, the executor's own rings;
+/// the control page's connections and the log of the process are among those of the first.
+pub(crate) const DESCRIPTORS_PER_CORE: usize = 96;
+/// How long a message that comes up again and again is not said after it was said, in ns: ten seconds.
+pub(crate) const REPEATED_AFTER_NS: u64 = 10_000_000_000;
+/// Connections that a core looks at in one step of a listing or a closing: at 100 to 200 ns each, cold in the cache,
+/// a quarter of what a core may be held.
+pub(crate) const CONNECTIONS_PER_STEP: usize = 256;
+/// Slow operations that a core keeps to be shown: some screens of them, 20 KiB.
+pub(crate) const SLOW_OPERATIONS_KEPT: usize = 128;
+/// How long the client of a connection that an operator closes has to take its last answers.
+pub(crate) const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
 /// Answers that wait to be sent on one connection, in bytes: past it no more of its requests are read.
 pub(crate) const OUTBOX_BYTES_MAX: usize = 1 << 20;
 /// Requests that one core may have handed to another and not got back: the size of both mailboxes of
@@ -99,6 +114,9 @@ pub(crate) const RETRY_AFTER_MS: u32 = 5;
 pub(crate) const INDEX_MEMORY_PERCENT: u64 = 60;
 /// Ports of the control page's connections at once.
 pub(crate) const CONTROL_CONNECTIONS_MAX: usize = 32;
+/// The longest body of a request to the control page, in bytes: a key of the configuration and its value, which may be
+/// a list of paths.
+pub(crate) const CONTROL_BODY_BYTES_MAX: usize = 64 << 10;
 /// How long after the first signal a second one means "stop at once", in ns.
 pub(crate) const SECOND_SIGNAL_AFTER_NS: u64 = 1_000_000_000;
 /// Times that a core tries to listen before it gives up, [`LISTEN_PAUSE`] apart: two seconds.

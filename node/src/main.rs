@@ -19,6 +19,7 @@ mod boot;
 mod commit;
 mod control;
 mod cpus;
+mod descriptors;
 mod health;
 mod signals;
 mod supervisor;
@@ -38,6 +39,8 @@ mod pace;
 mod metrics;
 mod operation;
 mod refusal;
+mod repeated;
+mod slow;
 
 use std::io::Write;
 use std::process::ExitCode;

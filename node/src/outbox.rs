@@ -38,6 +38,11 @@ impl Outbox {
     pub(crate) fn close(&self) {
         self.closed.set(true);
         wake(&self.sender);
+        self.wake_reader();
+    }
+
+    /// The reading task is to look again, whatever it waits for.
+    pub(crate) fn wake_reader(&self) {
         wake(&self.held_back);
         wake(&self.reader);
     }

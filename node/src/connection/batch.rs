@@ -9,13 +9,14 @@ use corelith_wire::{
     Answer, BatchRows, FrameHeader, MessageKind, NamespaceId, Refusal, Request, Status,
 };
 
-use super::{Connection, finish_rows, reply};
+use super::{Connection, answered, finish_rows, reply};
 use crate::core::Core;
 use crate::frames::body_of;
 use crate::limits::{BATCH_ROW_ANSWER_BYTES, IN_FLIGHT_PER_CONNECTION_MAX, PAYLOAD_BYTES};
 use crate::metrics::add;
 use crate::operation::{BatchPart, Context, run_part};
 use crate::refusal::busy;
+use crate::slow::Course;
 
 /// Number of a batch on the core where it arrived; never used twice.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -61,7 +62,7 @@ pub(super) fn batch(
     let refusal = match (Request::decode(header, body_of(frame)), namespace) {
         (Err(error), _) => Refusal::new(error.status()),
         (Ok(_), None) => Refusal::new(Status::UnknownNamespace),
-        (Ok(_), _) if core.stopping.get() => Refusal::new(Status::Stopping),
+        (Ok(_), _) if core.takes_no_work() => Refusal::new(Status::Stopping),
         (Ok(Request::Batch(request)), Some(namespace)) => {
             let row_count = u32::try_from(request.rows.iter().count()).unwrap_or(u32::MAX);
             // A batch counts as many requests as it has rows, or it would be a way around the bound.
@@ -257,11 +258,23 @@ fn answer(core: &Rc<Core>, key: BatchKey) {
         let outcomes = &namespace.shards.outcomes;
         outcomes.count(MessageKind::Batch, Status::Ok);
     }
+    let mut answer_bytes = 0;
     connection.outbox.append(|out| {
+        let before = out.len();
         let mut encoder = core.encoder.borrow_mut();
         let rows = BatchRows::new(&answers);
         reply(&mut encoder, out, &header).answer(&Answer::Batch(rows));
+        answer_bytes = out.len() - before;
     });
     core.recycle(answers);
-    finish_rows(core, &connection, (Some(&header), row_count), arrived_ns);
+    // Its rows may have several owners: where it waited is told of no single one.
+    let course = Course {
+        arrived_ns,
+        started_ns: arrived_ns,
+        ended_ns: core.ring.turn_ns(),
+        owner: core.number,
+        answer_bytes,
+    };
+    answered(core, &header, &[], course);
+    finish_rows(core, &connection, row_count);
 }

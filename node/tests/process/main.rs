@@ -12,6 +12,7 @@
 mod batches;
 mod deadlines;
 mod full_device;
+mod operators;
 mod peer;
 mod running;
 mod starting;
