@@ -4,6 +4,7 @@
 mod backups;
 mod commit;
 mod operate;
+mod operators;
 mod pages;
 mod records;
 mod rows;
@@ -18,6 +19,10 @@ pub use backups::{
 };
 pub use commit::CommitArguments;
 pub use operate::OperateArguments;
+pub use operators::{
+    CloseArguments, ConfigCommand, ConfigGetArguments, ConfigSetArguments, ConnectionColumn,
+    ConnectionsArguments, ConnectionsCommand, ControlArguments, QuiesceArguments, SlowArguments,
+};
 pub use pages::{CompletionArguments, ManArguments};
 pub use records::{
     DeleteArguments, ExistsArguments, GetArguments, KeyArguments, PutArguments, ScanArguments,
@@ -97,6 +102,15 @@ pub enum Command {
     /// Ask the node for a sign of life and what it is
     #[command(visible_aliases = ["hello", "info"])]
     Ping(PingArguments),
+    /// Show the last slow operations
+    Slow(SlowArguments),
+    /// Show who is connected, or close a connection
+    Connections(ConnectionsArguments),
+    /// Take the node out of service before a restart, or back into it
+    Quiesce(QuiesceArguments),
+    /// Show the configuration of the running node, or change live keys of it
+    #[command(subcommand)]
+    Config(ConfigCommand),
     /// Write the completion script of a shell
     Completion(CompletionArguments),
     /// Write the manual pages
@@ -148,13 +162,18 @@ impl NodeArguments {
     /// The address with its port.
     #[must_use]
     pub fn address(&self) -> String {
-        // What has a colon outside brackets has a port; an IPv6 address without brackets has several.
-        let after_brackets = self.host.rsplit(']').next().unwrap_or_default();
-        match after_brackets.matches(':').count() {
-            0 => format!("{}:{DEFAULT_PORT}", self.host),
-            1 => self.host.clone(),
-            _ => format!("[{}]:{DEFAULT_PORT}", self.host),
-        }
+        with_port(&self.host, DEFAULT_PORT)
+    }
+}
+
+/// The address with its port, or with this one if it has none.
+fn with_port(host: &str, port: u16) -> String {
+    // What has a colon outside brackets has a port; an IPv6 address without brackets has several.
+    let after_brackets = host.rsplit(']').next().unwrap_or_default();
+    match after_brackets.matches(':').count() {
+        0 => format!("{host}:{port}"),
+        1 => host.to_owned(),
+        _ => format!("[{host}]:{port}"),
     }
 }
 

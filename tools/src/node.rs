@@ -88,6 +88,14 @@ pub fn failure_of(error: Error) -> Failure {
             "see that the name is right, or give an address with --host",
             Exit::Partial,
         ),
+        Error::Disconnected(ConnectError::Refused { refused, .. })
+            if refused.status == Status::Stopping =>
+        {
+            (
+                "use another node, or try again when it serves; `corelith quiesce --undo` ends a quiesce",
+                Exit::Partial,
+            )
+        }
         Error::Disconnected(_) => (
             "see that corelithd runs and that --host is its address (corelithd prints it when it starts)",
             Exit::Partial,

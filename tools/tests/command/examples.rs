@@ -1,6 +1,7 @@
 //! Every example that a help text gives, run as it stands against a real node: from `corelith` and each
 //! of its commands, from the help of `corelithd`, and from the README. Devices are files of the same names.
 
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
 
@@ -30,6 +31,14 @@ impl<'a> Shell<'a> {
     fn run(&self, line: &str) -> Ended {
         // A user has devices where the test has files.
         let line = line.replace("/dev/nvme", "./nvme");
+        // And a connection where the test has made one.
+        let caller = line
+            .contains("close 0-17")
+            .then(|| TcpStream::connect(self.node.address()).unwrap());
+        let line = match &caller {
+            Some(_) => line.replace("0-17", &self.newest_connection()),
+            None => line,
+        };
         let path = std::env::var("PATH").unwrap_or_default();
         let programs = self.folder.join("bin");
         let output = Command::new("bash")
@@ -37,6 +46,7 @@ impl<'a> Shell<'a> {
             .current_dir(self.folder)
             .env("PATH", format!("{}:{path}", programs.display()))
             .env("CORELITH_HOST", self.node.address())
+            .env("CORELITH_CONTROL", self.node.control_address())
             .env_remove("CORELITH_NAMESPACE")
             .output()
             .unwrap();
@@ -45,6 +55,12 @@ impl<'a> Shell<'a> {
             stdout: String::from_utf8(output.stdout).unwrap(),
             stderr: String::from_utf8(output.stderr).unwrap(),
         }
+    }
+
+    fn newest_connection(&self) -> String {
+        let listed = self.node.command(&["connections", "--json"]).json();
+        let listed = listed["connections"].as_array().unwrap();
+        listed.last().unwrap()["id"].as_str().unwrap().to_owned()
     }
 
     #[track_caller]

@@ -113,6 +113,19 @@ impl Node {
         )
     }
 
+    /// Runs a command that speaks to the control page.
+    pub fn command(&self, arguments: &[&str]) -> Ended {
+        let address = self.control_address();
+        run(
+            self.folder.path(),
+            &[arguments, &["--control", &address]].concat(),
+        )
+    }
+
+    pub fn control_address(&self) -> String {
+        format!("127.0.0.1:{}", self.control)
+    }
+
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
