@@ -57,11 +57,6 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// True while answers wait to be sent or taken.
-    pub(crate) fn has_answers(&self) -> bool {
-        self.waiting_bytes() > 0
-    }
-
     /// Bytes of answers that wait to be sent.
     pub(crate) fn waiting_bytes(&self) -> usize {
         self.outbox.waiting_bytes()
@@ -156,7 +151,7 @@ pub(crate) fn spawn(core: &Rc<Core>, socket: OwnedFd) {
     let connection = Rc::new(Connection {
         key,
         stream,
-        outbox: Outbox::default(),
+        outbox: Outbox::new(&core.send_buffers),
         in_flight: Cell::new(0),
         greeted: Cell::new(false),
         ending: Cell::new(false),
@@ -181,16 +176,15 @@ pub(crate) fn spawn(core: &Rc<Core>, socket: OwnedFd) {
 
 /// Sends what is in the outbox until it is closed and empty.
 async fn send_all(core: Rc<Core>, connection: Rc<Connection>) {
-    let mut spare = core.spare();
-    while let Some(bytes) = connection.outbox.next(spare).await {
+    while let Some(bytes) = connection.outbox.next().await {
         let length = bytes.len();
         let send = connection.stream.send(bytes, 0..length);
         let Some((buffer, result)) = connection.outbox.unless_abandoned(send).await else {
             return;
         };
-        spare = buffer.into_bytes().unwrap_or_default();
-        spare.clear();
-        spare.shrink_to(crate::limits::OUTBOX_BYTES_MAX);
+        connection
+            .outbox
+            .sent(buffer.into_bytes().unwrap_or_default());
         if let Err(error) = result {
             tracing::debug!(%error, "answers could not be sent");
             connection.outbox.abandon();
@@ -215,6 +209,7 @@ async fn read_all(core: &Rc<Core>, connection: &Rc<Connection>) {
         metrics
             .received_bytes
             .set(metrics.received_bytes.get() + length);
+        assembler.lend(|| core.spare());
         // A turn is a piece of what came: then the others' tasks have theirs, however much a peer sends.
         let mut fed = Ok(());
         for piece in received.chunks(TURN_BYTES) {
@@ -225,6 +220,9 @@ async fn read_all(core: &Rc<Core>, connection: &Rc<Connection>) {
                 break;
             }
             end_of_turn().await;
+        }
+        if let Some(spare) = assembler.spare() {
+            core.recycle(spare);
         }
         if let Err(error) = fed {
             bump(&metrics.broken_streams);

@@ -33,6 +33,7 @@ use crate::limits::{SPARE_VECTOR_BYTES_MAX, SPARE_VECTORS_MAX};
 use crate::metrics::{CoreMetrics, CoreSnapshot, bump};
 use crate::namespaces::Namespaces;
 use crate::repeated::CoreMessages;
+use crate::send_buffers::SendBuffers;
 use crate::slow::SlowLog;
 use crate::topology::Topology;
 
@@ -64,6 +65,7 @@ pub(crate) struct Core {
     /// Requests that this core has not answered yet, its own and other cores'.
     pub(crate) unanswered: Cell<usize>,
     spares: RefCell<Vec<Vec<u8>>>,
+    pub(crate) send_buffers: Rc<SendBuffers>,
     questions: gather::Questions,
 }
 
@@ -145,11 +147,7 @@ impl Core {
         snapshot.slow_operations = self.slow.count();
         snapshot.requests_in_flight = to_u64(self.unanswered.get());
         snapshot.hops_in_flight = to_u64(self.peers.iter().flatten().map(Peer::out).sum());
-        let connections = self.connections.borrow();
-        let waiting = connections
-            .values()
-            .map(|connection| connection.waiting_bytes());
-        snapshot.outbox_bytes = to_u64(waiting.sum());
+        snapshot.outbox_bytes = to_u64(self.send_buffers.waiting_bytes());
         snapshot.namespaces = self.namespaces.snapshots();
         snapshot
     }

@@ -45,6 +45,19 @@ impl FrameAssembler {
         Ok(())
     }
 
+    /// Memory for parts of frames, if it has none.
+    pub(crate) fn lend(&mut self, spare: impl FnOnce() -> Vec<u8>) {
+        if self.partial.capacity() == 0 {
+            self.partial = spare();
+        }
+    }
+
+    /// Its memory, while no part of a frame is in it.
+    pub(crate) fn spare(&mut self) -> Option<Vec<u8>> {
+        let is_spare = self.partial.is_empty() && self.partial.capacity() > 0;
+        is_spare.then(|| std::mem::take(&mut self.partial))
+    }
+
     /// Bytes that wait for the rest of their frame.
     #[cfg(test)]
     pub(crate) fn waiting_bytes(&self) -> usize {

@@ -40,6 +40,7 @@ mod metrics;
 mod operation;
 mod refusal;
 mod repeated;
+mod send_buffers;
 mod slow;
 
 use std::io::Write;

@@ -15,7 +15,10 @@ use crate::boot::BootError;
 use crate::commit::CommitPolicy;
 use crate::configuration::{Configuration, NamespaceConfiguration, Storage};
 use crate::cpus::allowed_cpus;
-use crate::limits::{CONNECTION_BYTES, DMA_BYTES_MAX, INDEX_BYTES_MIN, INDEX_MEMORY_PERCENT};
+use crate::limits::{
+    CONNECTION_BYTES, DMA_BYTES_MAX, INDEX_BYTES_MIN, INDEX_MEMORY_PERCENT, OUTBOXES_BYTES_MAX,
+    SEND_BUFFERS_BYTES_MAX,
+};
 use crate::namespaces::Policy;
 
 /// What a file's name ends with until it is formatted, so that a crash meanwhile leaves nothing that looks
@@ -382,8 +385,9 @@ pub(crate) fn index_memory_bytes(
         return Ok(index_bytes);
     };
     let connections = to_u64(configuration.connections_per_core_max);
+    let buffers_bytes = DMA_BYTES_MAX + OUTBOXES_BYTES_MAX + SEND_BUFFERS_BYTES_MAX;
     let of_core =
-        to_u64(DMA_BYTES_MAX).saturating_add(connections.saturating_mul(CONNECTION_BYTES));
+        to_u64(buffers_bytes).saturating_add(connections.saturating_mul(CONNECTION_BYTES));
     let planned_bytes = of_core
         .saturating_mul(to_u64(core_count))
         .saturating_add(in_memory_bytes)
@@ -423,8 +427,8 @@ mod tests {
             };
             index_memory_bytes(&configuration, (2, 8))
         };
-        // Two cores with 288 MiB of buffers and 10 MiB of connections each.
-        let planned = 2 * (298 << 20);
+        // Two cores with 368 MiB of buffers and 4 MiB of connections each.
+        let planned = 2 * (372 << 20);
         assert_eq!(with_limit(planned + (1 << 30)).unwrap(), 128 << 20);
         assert_eq!(with_limit(planned + (8 << 20)).unwrap(), 1 << 20);
         let mut with_cache = Configuration {

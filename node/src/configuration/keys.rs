@@ -91,7 +91,7 @@ const NODE_KEYS: [KeyOf<Configuration>; 10] = [
                 .number()
                 .and_then(|number| usize::try_from(number).ok())
                 .filter(|count| (1..=CONNECTIONS_PER_CORE_MAX).contains(count));
-            let count = count.ok_or("a number from 1 to 1000000");
+            let count = count.ok_or("a number from 1 to 500000");
             put(&mut node.connections_per_core_max, count)
         },
         |node| Some(node.connections_per_core_max.to_string()),

@@ -243,7 +243,7 @@ async fn drain(core: &Rc<Core>, patience: Duration) {
         Duration::from_nanos(waited_ns) < patience
     };
     // Accepted requests are always answered: the store settles them all.
-    while core.unanswered.get() > 0 || (any_waits(core) && is_patient()) {
+    while core.unanswered.get() > 0 || (core.send_buffers.waiting_bytes() > 0 && is_patient()) {
         glommio::timer::sleep(LOOK_AGAIN).await;
     }
     for connection in all(core) {
@@ -266,13 +266,6 @@ async fn drain(core: &Rc<Core>, patience: Duration) {
     while !core.connections.borrow().is_empty() {
         glommio::timer::sleep(LOOK_AGAIN).await;
     }
-}
-
-fn any_waits(core: &Core) -> bool {
-    let connections = core.connections.borrow();
-    connections
-        .values()
-        .any(|connection| connection.has_answers())
 }
 
 fn all(core: &Core) -> Vec<Rc<Connection>> {

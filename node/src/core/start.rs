@@ -27,7 +27,7 @@ use crate::hop::{FromCore, Peer, ToCore};
 use crate::idle::GlommioIdle;
 use crate::limits::{
     ARENA_BYTES, DMA_BYTES_MAX, EXECUTOR_BUFFER_BYTES, EXECUTOR_RING_DEPTH, LISTEN_ATTEMPTS_MAX,
-    LISTEN_PAUSE,
+    LISTEN_PAUSE, RING_SLOTS,
 };
 use crate::metrics::CoreMetrics;
 use crate::namespaces::{Namespaces, ServedNamespace};
@@ -218,6 +218,7 @@ async fn run(plan: CorePlan) -> Result<(), BootError> {
         unanswered: Cell::new(0),
         questions: Questions::default(),
         spares: RefCell::new(Vec::new()),
+        send_buffers: Rc::default(),
     });
     let serving = CoreReport::Serving {
         core: plan.number,
@@ -245,6 +246,7 @@ fn make_ring(plan: &CorePlan) -> Result<Ring, BootError> {
     })?;
     let config = RingConfig {
         waker: Some(plan.waker.clone()),
+        slot_count: RING_SLOTS,
         ..RingConfig::default()
     };
     Ok(Ring::new(config, &pool)?)

@@ -10,6 +10,7 @@
 )]
 
 mod batches;
+mod connections;
 mod deadlines;
 mod full_device;
 mod operators;

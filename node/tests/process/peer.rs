@@ -71,14 +71,19 @@ impl Peer {
 
     /// Says hello; the answer.
     pub(crate) fn hello(&mut self) -> Option<Answered> {
-        let hello = self.frame(&Request::Hello(HelloRequest {
+        let hello = self.hello_frame();
+        self.send(&hello);
+        self.receive()
+    }
+
+    /// The bytes of a hello.
+    pub(crate) fn hello_frame(&mut self) -> Vec<u8> {
+        self.frame(&Request::Hello(HelloRequest {
             version_min: 1,
             version_max: 1,
             features: Features::KNOWN,
             client_name: "a test",
-        }));
-        self.send(&hello);
-        self.receive()
+        }))
     }
 
     /// The bytes of a request to the first namespace, under the next number.
