@@ -14,24 +14,26 @@ pub(crate) use about::ConnectionReport;
 
 use std::cell::Cell;
 use std::os::fd::OwnedFd;
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 
 use corelith_io::{Received, Stream, to_u64};
-use corelith_wire::{FrameHeader, MessageKind, Refusal, Request, Status};
+use corelith_wire::{FrameError, FrameHeader, MessageKind, Refusal, Request, Status};
 
 pub(crate) use batch::{BatchKey, Batches, run_part_for, take_back};
 
 use crate::core::Core;
 use crate::frames::{FrameAssembler, body_of};
 use crate::hop::Hop;
-use crate::limits::{IN_FLIGHT_PER_CONNECTION_MAX, TURN_BYTES};
+use crate::limits::IN_FLIGHT_PER_CONNECTION_MAX;
 use crate::metrics::bump;
 use crate::namespaces::ServedNamespace;
 use crate::operation::{self, Context, Reply};
 use crate::outbox::Outbox;
 use crate::refusal::busy;
 use crate::slow::Course;
+use crate::turns::{Share, Turns, cost_units};
 use about::Account;
 
 /// Number of a connection on its core; never used twice, so a late answer meets nobody else.
@@ -53,6 +55,7 @@ pub(crate) struct Connection {
     greeted: Cell<bool>,
     /// Nothing more is read.
     ending: Cell<bool>,
+    share: Rc<Share>,
     account: Account,
 }
 
@@ -78,7 +81,7 @@ impl Connection {
     }
 
     /// The next bytes; `None` when there are none to come or none are wanted any more.
-    async fn receive(&self) -> Option<Received> {
+    async fn receive(&self, turns: &Turns) -> Option<Received> {
         std::future::poll_fn(|context| {
             if self.ending.get() || self.outbox.is_closed() {
                 return Poll::Ready(None);
@@ -86,6 +89,7 @@ impl Connection {
             let full = self.in_flight.get() >= IN_FLIGHT_PER_CONNECTION_MAX;
             if full || !self.outbox.has_room() {
                 self.outbox.wait_for_room(context.waker());
+                turns.rest(&self.share);
                 return Poll::Pending;
             }
             self.outbox.wait_for_end(context.waker());
@@ -95,7 +99,10 @@ impl Connection {
                     tracing::debug!(%error, "a connection broke");
                     Poll::Ready(None)
                 }
-                Poll::Pending => Poll::Pending,
+                Poll::Pending => {
+                    turns.rest(&self.share);
+                    Poll::Pending
+                }
             }
         })
         .await
@@ -155,6 +162,7 @@ pub(crate) fn spawn(core: &Rc<Core>, socket: OwnedFd) {
         in_flight: Cell::new(0),
         greeted: Cell::new(false),
         ending: Cell::new(false),
+        share: Rc::default(),
         account,
     });
     core.connections
@@ -200,7 +208,7 @@ async fn send_all(core: Rc<Core>, connection: Rc<Connection>) {
 
 async fn read_all(core: &Rc<Core>, connection: &Rc<Connection>) {
     let mut assembler = FrameAssembler::default();
-    while let Some(received) = connection.receive().await {
+    while let Some(received) = connection.receive(&core.turns).await {
         // The time of the turn that brought the bytes: one reading serves all that it brought.
         let arrived_ns = core.ring.turn_ns();
         let metrics = &core.metrics;
@@ -210,42 +218,38 @@ async fn read_all(core: &Rc<Core>, connection: &Rc<Connection>) {
             .received_bytes
             .set(metrics.received_bytes.get() + length);
         assembler.lend(|| core.spare());
-        // A turn is a piece of what came: then the others' tasks have theirs, however much a peer sends.
-        let mut fed = Ok(());
-        for piece in received.chunks(TURN_BYTES) {
-            fed = assembler.feed(piece, |header, frame| {
-                dispatch(core, connection, (header, frame), arrived_ns);
-            });
-            if fed.is_err() {
-                break;
-            }
-            end_of_turn().await;
-        }
-        if let Some(spare) = assembler.spare() {
-            core.recycle(spare);
-        }
-        if let Err(error) = fed {
+        let dispatched = dispatch_all(core, connection, (&mut assembler, &received), arrived_ns);
+        if let Err(error) = dispatched.await {
             bump(&metrics.broken_streams);
             let text = error.to_string();
             let refusal = Refusal::new(Status::Malformed).explained(&text);
             say_goodbye(core, connection, &refusal);
-            return;
+            break;
+        }
+        if let Some(spare) = assembler.spare() {
+            core.recycle(spare);
         }
     }
+    core.turns.rest(&connection.share);
 }
 
-/// Lets every other task that is ready run once.
-async fn end_of_turn() {
-    let mut is_over = false;
-    std::future::poll_fn(|context| {
-        if is_over {
-            return Poll::Ready(());
+/// Takes the frames of what was received to whoever answers them, in the connection's turns.
+async fn dispatch_all(
+    core: &Rc<Core>,
+    connection: &Rc<Connection>,
+    (assembler, mut received): (&mut FrameAssembler, &[u8]),
+    arrived_ns: u64,
+) -> Result<(), FrameError> {
+    let (turns, share) = (&core.turns, &connection.share);
+    while let Some((header, frame)) = assembler.next(&mut received)? {
+        let cost_units = cost_units(frame.len());
+        std::future::poll_fn(|context| turns.poll_pay(share, cost_units, context)).await;
+        let is_under_way = dispatch(core, connection, (&header, frame), arrived_ns);
+        if !is_under_way {
+            turns.release(cost_units);
         }
-        is_over = true;
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
+    }
+    Ok(())
 }
 
 /// The last answer on a connection, to no request in particular.
@@ -259,13 +263,13 @@ fn say_goodbye(core: &Core, connection: &Connection, refusal: &Refusal<'_>) {
     });
 }
 
-/// Takes one whole frame to whoever answers it.
+/// Takes one whole frame to whoever answers it. True if that gives back what the connection's turn has paid for it.
 fn dispatch(
     core: &Rc<Core>,
     connection: &Rc<Connection>,
     (header, frame): (&FrameHeader, &[u8]),
     arrived_ns: u64,
-) {
+) -> bool {
     let metrics = &core.metrics;
     bump(&metrics.requests);
     bump(&connection.account.requests);
@@ -275,26 +279,14 @@ fn dispatch(
             let mut encoder = core.encoder.borrow_mut();
             reply(&mut encoder, out, header).refuse(refusal);
         });
+        false
     };
     if connection.outbox.is_closed() {
-        return;
+        return false;
     }
-    match header.kind() {
-        Some(MessageKind::Hello) => return greet::hello(core, connection, header, frame),
-        _ if !connection.greeted.get() => return greet::refuse_stranger(core, connection),
-        Some(MessageKind::Statistics) => {
-            return greet::statistics(core, connection, header, frame);
-        }
-        Some(MessageKind::Topology | MessageKind::Ping) => {
-            return greet::about_node(core, connection, header, frame);
-        }
-        Some(MessageKind::Truncate) if !header.is_answer() => {
-            return truncate::truncate(core, connection, (header, frame), arrived_ns);
-        }
-        Some(MessageKind::Batch) if !header.is_answer() => {
-            return batch::batch(core, connection, (header, frame), arrived_ns);
-        }
-        _ => {}
+    let answered = dispatch_of_node(core, connection, (header, frame), arrived_ns);
+    if let Some(is_under_way) = answered {
+        return is_under_way;
     }
     let Some(partition) = header.partition().filter(|_| !header.is_answer()) else {
         // No record request, or one without a partition: decoding says what is wrong with it.
@@ -319,16 +311,42 @@ fn dispatch(
         && header.kind() == Some(MessageKind::Get)
         && run_at_once(core, connection, (header, frame), arrived_ns)
     {
-        return;
+        return false;
     }
     connection.in_flight.set(connection.in_flight.get() + 1);
     core.took_on();
     let bytes = core.copy_of(frame);
     if owner == core.number {
         run_here(core, connection, (header, bytes), arrived_ns);
+        true
     } else {
-        hand_over(core, connection, owner, (header, bytes, arrived_ns));
+        hand_over(core, connection, owner, (header, bytes, arrived_ns))
     }
+}
+
+/// As [`dispatch`], for a request that is not about one record; `None` if it is.
+fn dispatch_of_node(
+    core: &Rc<Core>,
+    connection: &Rc<Connection>,
+    (header, frame): (&FrameHeader, &[u8]),
+    arrived_ns: u64,
+) -> Option<bool> {
+    match header.kind() {
+        Some(MessageKind::Hello) => greet::hello(core, connection, header, frame),
+        _ if !connection.greeted.get() => greet::refuse_stranger(core, connection),
+        Some(MessageKind::Statistics) => greet::statistics(core, connection, header, frame),
+        Some(MessageKind::Topology | MessageKind::Ping) => {
+            greet::about_node(core, connection, header, frame);
+        }
+        Some(MessageKind::Truncate) if !header.is_answer() => {
+            truncate::truncate(core, connection, (header, frame), arrived_ns);
+        }
+        Some(MessageKind::Batch) if !header.is_answer() => {
+            return Some(batch::batch(core, connection, (header, frame), arrived_ns));
+        }
+        _ => return None,
+    }
+    Some(false)
 }
 
 fn reply<'a>(
@@ -394,7 +412,10 @@ fn run_here(
     let header = *header;
     glommio::spawn_local(async move {
         let started_ns = core.ring.turn_ns();
-        let outcome = run(&core, &frame, (arrived_ns, started_ns)).await;
+        let outcome = {
+            let work = run(&core, &frame, (arrived_ns, started_ns));
+            paid_back(&core.turns, (&header, frame.len()), work).await
+        };
         let ended_ns = core.ring.turn_ns();
         let mut answer_bytes = 0;
         connection.outbox.append(|out| {
@@ -422,7 +443,7 @@ fn hand_over(
     connection: &Rc<Connection>,
     owner: u16,
     (header, frame, arrived_ns): (&FrameHeader, Vec<u8>, u64),
-) {
+) -> bool {
     let hop = Hop {
         connection: connection.key,
         arrived_ns,
@@ -440,7 +461,7 @@ fn hand_over(
     };
     if sent {
         bump(&metrics.requests_to_other_cores);
-        return;
+        return !is_write(header);
     }
     metrics.refused(Status::Busy);
     connection.outbox.append(|out| {
@@ -448,6 +469,35 @@ fn hand_over(
         reply(&mut encoder, out, header).refuse(&busy());
     });
     finish(core, connection);
+    false
+}
+
+/// True for a write that reads nothing first, for the most part: its work is done when it is in a batch.
+fn is_write(header: &FrameHeader) -> bool {
+    matches!(header.kind(), Some(MessageKind::Put | MessageKind::Delete))
+}
+
+/// Does the work of a request, and gives back what its connection's turn has paid for it: a write when it waits for its
+/// batch, where a thousand cost no more than one; anything else when it is done, because until then it may be in a
+/// device's queue before the others.
+async fn paid_back<T>(
+    turns: &Turns,
+    (header, frame_bytes): (&FrameHeader, usize),
+    work: impl Future<Output = T>,
+) -> T {
+    let mut work = pin!(work);
+    let mut paid_units = Some(cost_units(frame_bytes));
+    let is_write = is_write(header);
+    std::future::poll_fn(|context| {
+        let polled = work.as_mut().poll(context);
+        if (polled.is_ready() || is_write)
+            && let Some(units) = paid_units.take()
+        {
+            turns.release(units);
+        }
+        polled
+    })
+    .await
 }
 
 /// Runs a request on this core that arrived at another one, and sends the answer back there.
@@ -471,6 +521,10 @@ pub(crate) fn run_for(core: &Rc<Core>, from: u16, mut hop: Box<Hop>) {
 
 /// Puts an answer that came back from another core into its connection's outbox.
 pub(crate) fn deliver(core: &Rc<Core>, hop: Hop) {
+    let header = FrameHeader::parse(&hop.frame).ok().flatten();
+    if header.as_ref().is_some_and(|header| !is_write(header)) {
+        core.turns.release(cost_units(hop.frame.len()));
+    }
     let connection = core.connections.borrow().get(&hop.connection).cloned();
     match connection {
         Some(connection) => {
@@ -484,7 +538,7 @@ pub(crate) fn deliver(core: &Rc<Core>, hop: Hop) {
                 owner: hop.owner,
                 answer_bytes: hop.answer.len(),
             };
-            if let Ok(Some(header)) = FrameHeader::parse(&hop.frame) {
+            if let Some(header) = header {
                 answered(core, &header, &hop.frame, course);
             }
             finish(core, &connection);

@@ -36,6 +36,7 @@ use crate::repeated::CoreMessages;
 use crate::send_buffers::SendBuffers;
 use crate::slow::SlowLog;
 use crate::topology::Topology;
+use crate::turns::Turns;
 
 /// Everything of one core that its tasks share. It never leaves the core.
 pub(crate) struct Core {
@@ -66,6 +67,7 @@ pub(crate) struct Core {
     pub(crate) unanswered: Cell<usize>,
     spares: RefCell<Vec<Vec<u8>>>,
     pub(crate) send_buffers: Rc<SendBuffers>,
+    pub(crate) turns: Turns,
     questions: gather::Questions,
 }
 

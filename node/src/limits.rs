@@ -26,10 +26,6 @@ pub(crate) const VOLUME_BYTES_DEFAULT: u64 = 4 << 30;
 pub(crate) const FLUSH_INTERVAL_DEFAULT_MS: u64 = 100;
 /// The longest that it may say, in ms: what a crash takes back of what was answered.
 pub(crate) const FLUSH_INTERVAL_MAX_MS: u64 = 1000;
-/// Bytes of requests that one connection has dispatched before the other tasks of its core run: some
-/// fifty gets of 80 bytes, which take up to 100 us if all are answered from memory. A longer request is
-/// put together over several turns.
-pub(crate) const TURN_BYTES: usize = 4096;
 /// From what time on an operation is slow unless the configuration says it, in microseconds: a hundred times what
 /// a drive takes for a read.
 pub(crate) const SLOW_LOG_DEFAULT_US: u64 = 10_000;
@@ -52,6 +48,18 @@ pub(crate) const OUTBOX_BYTES_MAX: usize = 1 << 20;
 pub(crate) const OUTBOXES_BYTES_MAX: usize = 64 << 20;
 /// See [`OUTBOXES_BYTES_MAX`].
 pub(crate) const OUTBOX_BYTES_SHARE: usize = 16 << 10;
+/// What a connection may dispatch in one turn, in units of a small request. See decision 19 for the figures.
+pub(crate) const TURN_UNITS: u32 = 16;
+/// And all connections of a core before the first of it has done its work: as many reads as make a drive faster, and
+/// no more in its queue before anyone's next one. At 1.0 to 1.5 us each, all of it stays below the 200 us that a core may be held.
+pub(crate) const WINDOW_UNITS: u32 = 128;
+/// And beyond it for connections that come out of rest: so many small requests of clients that wait for each answer need
+/// not wait for those of a flood.
+pub(crate) const RESERVE_UNITS: u32 = 256;
+/// Length of a request that costs a unit more, in bytes: copying and summing it takes as long as a small request does.
+pub(crate) const TURN_UNIT_BYTES: usize = 4096;
+/// Requests and answers of another core that a core takes in one go, for the same reason as [`TURN_UNITS`].
+pub(crate) const HOPS_PER_STEP: u32 = 32;
 /// Memory of answers that a core keeps for the next ones, in bytes: two buffers of full outboxes for each of eight
 /// connections that take as much as they can, or a thousand of 16 KiB.
 pub(crate) const SEND_BUFFERS_BYTES_MAX: usize = 16 << 20;

@@ -42,6 +42,7 @@ mod refusal;
 mod repeated;
 mod send_buffers;
 mod slow;
+mod turns;
 
 use std::io::Write;
 use std::process::ExitCode;

@@ -17,6 +17,7 @@ use crate::metrics::add;
 use crate::operation::{BatchPart, Context, run_part};
 use crate::refusal::busy;
 use crate::slow::Course;
+use crate::turns::cost_units;
 
 /// Number of a batch on the core where it arrived; never used twice.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -43,18 +44,21 @@ struct Batch {
     header: FrameHeader,
     arrived_ns: u64,
     row_count: u32,
+    /// What its connection's turn has paid.
+    paid_units: u32,
     parts_out: usize,
     /// The answers' frames that are there.
     answers: Vec<u8>,
 }
 
-/// Takes on a batch: every row is on its way to its owner, or refused, when this returns.
+/// Takes on a batch: every row is on its way to its owner, or refused, when this returns. True if the answer will give
+/// back what the connection's turn has paid for it.
 pub(super) fn batch(
     core: &Rc<Core>,
     connection: &Rc<Connection>,
     (header, frame): (&FrameHeader, &[u8]),
     arrived_ns: u64,
-) {
+) -> bool {
     let namespace = header
         .namespace()
         .filter(|id| core.namespaces.get(*id).is_some());
@@ -75,10 +79,12 @@ pub(super) fn batch(
                     header: *header,
                     arrived_ns,
                     row_count,
+                    paid_units: cost_units(frame.len()),
                     parts_out: 0,
                     answers: core.spare(),
                 };
-                return send_out(core, batch, (namespace, request.rows));
+                send_out(core, batch, (namespace, request.rows));
+                return true;
             }
             busy()
         }
@@ -88,6 +94,7 @@ pub(super) fn batch(
     connection.outbox.append(|out| {
         reply(&mut core.encoder.borrow_mut(), out, header).refuse(&refusal);
     });
+    false
 }
 
 /// Splits the rows by owner and sends them there.
@@ -251,9 +258,11 @@ fn answer(core: &Rc<Core>, key: BatchKey) {
         header,
         arrived_ns,
         row_count,
+        paid_units,
         answers,
         ..
     } = batch;
+    core.turns.release(paid_units);
     if let Some(namespace) = header.namespace().and_then(|id| core.namespaces.get(id)) {
         let outcomes = &namespace.shards.outcomes;
         outcomes.count(MessageKind::Batch, Status::Ok);

@@ -12,7 +12,7 @@ use super::start::Inbound;
 use super::{Core, Order, quiet};
 use crate::connection::{self, Connection};
 use crate::hop::{FromCore, ToCore};
-use crate::limits::REPEATED_AFTER_NS;
+use crate::limits::{HOPS_PER_STEP, REPEATED_AFTER_NS};
 use crate::metrics::bump;
 
 /// How often a stopping core looks whether it is done, and an acceptor without descriptors tries again.
@@ -169,9 +169,27 @@ async fn wait_after(core: &Core, error: &corelith_io::ListenError) {
     glommio::timer::sleep(LOOK_AGAIN * 5).await;
 }
 
+/// Lets the other tasks run after so many messages, so that a full mailbox does not keep them waiting.
+#[derive(Default)]
+struct Step {
+    message_count: u32,
+}
+
+impl Step {
+    async fn count(&mut self) {
+        self.message_count += 1;
+        if self.message_count >= HOPS_PER_STEP {
+            self.message_count = 0;
+            glommio::executor().yield_now().await;
+        }
+    }
+}
+
 /// Requests and connections that another core hands over, and its questions.
 async fn take_requests(core: Rc<Core>, from: u16, mailbox: Mailbox<ToCore>) {
+    let mut step = Step::default();
     while let Some(message) = mailbox.receive().await {
+        step.count().await;
         match message {
             ToCore::Request(hop) => connection::run_for(&core, from, hop),
             ToCore::Part(part) => connection::run_part_for(&core, from, part),
@@ -184,7 +202,9 @@ async fn take_requests(core: Rc<Core>, from: u16, mailbox: Mailbox<ToCore>) {
 
 /// Answers that come back from another core.
 async fn take_answers(core: Rc<Core>, from: u16, mailbox: Mailbox<FromCore>) {
+    let mut step = Step::default();
     while let Some(message) = mailbox.receive().await {
+        step.count().await;
         if let Some(Some(peer)) = core.peers.get(usize::from(from)) {
             peer.returned();
         }

@@ -35,6 +35,7 @@ use crate::operation::Shards;
 use crate::repeated::CoreMessages;
 use crate::slow::SlowLog;
 use crate::topology::Topology;
+use crate::turns::Turns;
 use crate::volume_setup::OpenVolume;
 
 /// The two mailboxes to, and the two from, one other core.
@@ -219,6 +220,7 @@ async fn run(plan: CorePlan) -> Result<(), BootError> {
         questions: Questions::default(),
         spares: RefCell::new(Vec::new()),
         send_buffers: Rc::default(),
+        turns: Turns::new(),
     });
     let serving = CoreReport::Serving {
         core: plan.number,
