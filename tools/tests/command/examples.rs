@@ -36,7 +36,10 @@ impl<'a> Shell<'a> {
             .contains("close 0-17")
             .then(|| TcpStream::connect(self.node.address()).unwrap());
         let line = match &caller {
-            Some(_) => line.replace("0-17", &self.newest_connection()),
+            Some(caller) => {
+                let peer = caller.local_addr().unwrap().to_string();
+                line.replace("0-17", &self.node.connection_of(&peer))
+            }
             None => line,
         };
         let path = std::env::var("PATH").unwrap_or_default();
@@ -55,12 +58,6 @@ impl<'a> Shell<'a> {
             stdout: String::from_utf8(output.stdout).unwrap(),
             stderr: String::from_utf8(output.stderr).unwrap(),
         }
-    }
-
-    fn newest_connection(&self) -> String {
-        let listed = self.node.command(&["connections", "--json"]).json();
-        let listed = listed["connections"].as_array().unwrap();
-        listed.last().unwrap()["id"].as_str().unwrap().to_owned()
     }
 
     #[track_caller]

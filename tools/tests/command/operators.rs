@@ -35,13 +35,13 @@ fn slow_operations_are_shown() {
 fn connections_are_shown_and_closed() {
     let node = start();
     let mut stranger = TcpStream::connect(node.address()).unwrap();
+    let peer = stranger.local_addr().unwrap().to_string();
+    let id = node.connection_of(&peer);
     let listed = node.command(&["connections", "--json"]).json();
     assert_eq!(listed["total"], 1, "{listed}");
-    let id = listed["connections"][0]["id"].as_str().unwrap().to_owned();
     let text = node.command(&["connections"]);
     let text = text.check_done();
     assert!(text.starts_with("ID") && text.contains(&id), "{text}");
-    let peer = stranger.local_addr().unwrap().to_string();
     assert!(text.contains(&peer), "{text}");
     let cut = node.command(&["connections", "--limit", "0"]);
     assert!(cut.check_done().contains("0 of 1; --limit shows more"));
