@@ -8,13 +8,13 @@
 mod about;
 mod batch;
 mod greet;
+mod pay;
 mod truncate;
 
 pub(crate) use about::ConnectionReport;
 
 use std::cell::Cell;
 use std::os::fd::OwnedFd;
-use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 
@@ -35,6 +35,7 @@ use crate::refusal::busy;
 use crate::slow::Course;
 use crate::turns::{Share, Turns, cost_units};
 use about::Account;
+use pay::{is_write, paid_back};
 
 /// Number of a connection on its core; never used twice, so a late answer meets nobody else.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -242,7 +243,7 @@ async fn dispatch_all(
 ) -> Result<(), FrameError> {
     let (turns, share) = (&core.turns, &connection.share);
     while let Some((header, frame)) = assembler.next(&mut received)? {
-        let cost_units = cost_units(frame.len());
+        let cost_units = cost_units(&header, frame.len());
         std::future::poll_fn(|context| turns.poll_pay(share, cost_units, context)).await;
         let is_under_way = dispatch(core, connection, (&header, frame), arrived_ns);
         if !is_under_way {
@@ -472,34 +473,6 @@ fn hand_over(
     false
 }
 
-/// True for a write that reads nothing first, for the most part: its work is done when it is in a batch.
-fn is_write(header: &FrameHeader) -> bool {
-    matches!(header.kind(), Some(MessageKind::Put | MessageKind::Delete))
-}
-
-/// Does the work of a request, and gives back what its connection's turn has paid for it: a write when it waits for its
-/// batch, where a thousand cost no more than one; anything else when it is done, because until then it may be in a
-/// device's queue before the others.
-async fn paid_back<T>(
-    turns: &Turns,
-    (header, frame_bytes): (&FrameHeader, usize),
-    work: impl Future<Output = T>,
-) -> T {
-    let mut work = pin!(work);
-    let mut paid_units = Some(cost_units(frame_bytes));
-    let is_write = is_write(header);
-    std::future::poll_fn(|context| {
-        let polled = work.as_mut().poll(context);
-        if (polled.is_ready() || is_write)
-            && let Some(units) = paid_units.take()
-        {
-            turns.release(units);
-        }
-        polled
-    })
-    .await
-}
-
 /// Runs a request on this core that arrived at another one, and sends the answer back there.
 pub(crate) fn run_for(core: &Rc<Core>, from: u16, mut hop: Box<Hop>) {
     bump(&core.metrics.requests_from_other_cores);
@@ -522,8 +495,8 @@ pub(crate) fn run_for(core: &Rc<Core>, from: u16, mut hop: Box<Hop>) {
 /// Puts an answer that came back from another core into its connection's outbox.
 pub(crate) fn deliver(core: &Rc<Core>, hop: Hop) {
     let header = FrameHeader::parse(&hop.frame).ok().flatten();
-    if header.as_ref().is_some_and(|header| !is_write(header)) {
-        core.turns.release(cost_units(hop.frame.len()));
+    if let Some(header) = header.as_ref().filter(|header| !is_write(header)) {
+        core.turns.release(cost_units(header, hop.frame.len()));
     }
     let connection = core.connections.borrow().get(&hop.connection).cloned();
     match connection {

@@ -17,7 +17,11 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use crate::limits::{RESERVE_UNITS, TURN_UNIT_BYTES, TURN_UNITS, WINDOW_UNITS};
+use corelith_wire::{FrameHeader, MessageKind};
+
+use crate::limits::{
+    BATCH_ROW_BYTES_MIN, RESERVE_UNITS, TURN_UNIT_BYTES, TURN_UNITS, WINDOW_UNITS,
+};
 
 /// The turns of one core.
 pub(crate) struct Turns {
@@ -53,9 +57,21 @@ enum State {
     Waiting,
 }
 
-/// What a request of this length costs: never more than a turn pays for.
-pub(crate) fn cost_units(frame_bytes: usize) -> u32 {
-    let by_length = u32::try_from(frame_bytes / TURN_UNIT_BYTES).unwrap_or(u32::MAX);
+/// What a request costs by its kind and the length of its frame: never more than a turn pays for. A page of a scan reads
+/// hundreds of records, whatever its length; a batch costs as many units as it can have rows.
+pub(crate) fn cost_units(header: &FrameHeader, frame_bytes: usize) -> u32 {
+    let is_of = |kind| header.kind() == Some(kind);
+    if is_of(MessageKind::Scan) {
+        TURN_UNITS
+    } else if is_of(MessageKind::Batch) {
+        cost_of_length(frame_bytes, BATCH_ROW_BYTES_MIN)
+    } else {
+        cost_of_length(frame_bytes, TURN_UNIT_BYTES)
+    }
+}
+
+fn cost_of_length(frame_bytes: usize, unit_bytes: usize) -> u32 {
+    let by_length = u32::try_from(frame_bytes / unit_bytes).unwrap_or(u32::MAX);
     by_length.saturating_add(1).min(TURN_UNITS)
 }
 
@@ -338,9 +354,25 @@ mod tests {
 
     #[test]
     fn what_is_long_costs_more_up_to_a_turn() {
-        assert_eq!(cost_units(100), 1);
-        assert_eq!(cost_units(TURN_UNIT_BYTES), 2);
-        assert_eq!(cost_units(8 << 20), TURN_UNITS);
-        assert_eq!(cost_units(usize::MAX), TURN_UNITS);
+        assert_eq!(cost_of_length(100, TURN_UNIT_BYTES), 1);
+        assert_eq!(cost_of_length(TURN_UNIT_BYTES, TURN_UNIT_BYTES), 2);
+        assert_eq!(cost_of_length(8 << 20, TURN_UNIT_BYTES), TURN_UNITS);
+        assert_eq!(cost_of_length(usize::MAX, TURN_UNIT_BYTES), TURN_UNITS);
+    }
+
+    #[test]
+    fn pages_and_batches_cost_what_is_in_them() {
+        let header = |kind: u8| {
+            let mut bytes = [0; 32];
+            bytes[..3].copy_from_slice(&[0xc0, 0x4c, kind]);
+            FrameHeader::parse(&bytes).unwrap().unwrap()
+        };
+        let get = header(MessageKind::Get.number());
+        assert_eq!(cost_units(&get, 100), 1);
+        let scan = header(MessageKind::Scan.number());
+        assert_eq!(cost_units(&scan, 100), TURN_UNITS);
+        let batch = header(MessageKind::Batch.number());
+        assert_eq!(cost_units(&batch, 32 + 5 * 80), 7);
+        assert_eq!(cost_units(&batch, 8000), TURN_UNITS);
     }
 }

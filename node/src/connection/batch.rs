@@ -79,7 +79,7 @@ pub(super) fn batch(
                     header: *header,
                     arrived_ns,
                     row_count,
-                    paid_units: cost_units(frame.len()),
+                    paid_units: cost_units(header, frame.len()),
                     parts_out: 0,
                     answers: core.spare(),
                 };
