@@ -50,7 +50,8 @@ pub const RING_ENTRIES_MIN: u32 = 16;
 /// Operations of a ring at once unless configured: 64 devices at depth 64, and as many sends and receives.
 pub const RING_SLOTS_DEFAULT: u32 = 8192;
 
-/// The most operations of a ring at once: a million slots are 100 MB.
+/// The most operations of a ring at once: two for each of half a million connections, and some for devices. A million
+/// slots are 200 MB of addresses; memory is taken as they are used.
 pub const RING_SLOTS_MAX: u32 = 1 << 20;
 
 /// Devices on one ring: the drives of a large server, and more.
@@ -89,11 +90,12 @@ pub const RECEIVE_BUFFER_BYTES_DEFAULT: u32 = 16 << 10;
 /// Largest receive buffer.
 pub const RECEIVE_BUFFER_BYTES_MAX: u32 = 1 << 20;
 
-/// Received pieces of one connection that wait in the ring's buffers. From here on its receive is
+/// Received pieces of one connection that wait in the ring's buffers: enough to go on with while the next are on their way,
+/// and few enough that a hundred connections that are read slowly leave buffers to the others. From here on its receive is
 /// cancelled, and armed again at half of it; what the kernel has posted before the cancellation arrives
 /// is copied out. Linux 6.16 ends the receive by itself after as many bytes as these buffers hold; older
 /// kernels may post all that the socket's own buffer held.
-pub const RECEIVED_PENDING_MAX: usize = 16;
+pub const RECEIVED_PENDING_MAX: usize = 4;
 
 /// Accepted connections of one listener that nobody has taken: from here on its accept is cancelled, and armed again at half of it.
 pub const ACCEPTED_PENDING_MAX: usize = 64;

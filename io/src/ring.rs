@@ -184,6 +184,13 @@ impl Ring {
         statistics
     }
 
+    /// The time of this turn, by the monotonic clock, in ns: read once, for all that the turn completes and
+    /// sets off. It lags by what the core has done since.
+    #[must_use]
+    pub fn turn_ns(&self) -> u64 {
+        self.inner.turn_ns()
+    }
+
     /// One turn: submits what is queued, takes what has completed, wakes whoever waited for it. Never
     /// blocks.
     ///

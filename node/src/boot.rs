@@ -21,10 +21,11 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use corelith_io::{Access, Clock, CoreWaker, MailboxSender, Preflight};
 use nix::sys::signal::Signal;
 
-use crate::configuration::{Configuration, CoreChoice};
+use crate::configuration::{Changed, Configuration, CoreChoice, Setting, Unchanged};
 use crate::control;
 use crate::core::{self, CorePlan, CoreReport, Order, Recovered};
 use crate::cpus::allowed_cpus;
+use crate::descriptors;
 use crate::health::{NodeState, Progress, StateCell};
 use crate::limits::{
     MEMLOCK_BYTES_MIN, PROGRESS_EVERY, PROGRESS_PATIENCE, SECOND_SIGNAL_AFTER_NS, SUPERVISOR_SLACK,
@@ -45,6 +46,17 @@ pub(crate) enum Event {
     Stop,
     /// The operator wants the configuration read again.
     Reload,
+    /// The operator wants to see it.
+    Show(tokio::sync::oneshot::Sender<Vec<Setting>>),
+    /// The operator wants a key changed.
+    Change {
+        /// Its whole name.
+        key: String,
+        /// As written on a command line.
+        value: String,
+        /// Gets what came of it.
+        answer: tokio::sync::oneshot::Sender<Result<Changed, Unchanged>>,
+    },
 }
 
 /// Runs a node from start to stop.
@@ -64,6 +76,11 @@ pub(crate) fn run(settings: Settings) -> Result<(), BootError> {
     let cpus = chosen_cpus(&configuration.cores, shard_count)?;
     let needs: Vec<_> = volumes.iter().map(OpenVolume::needs).collect();
     let memory = Arc::new(MemoryPlan::new(configuration, cpus.len(), &needs)?);
+    let device_count = volumes.iter().map(|volume| volume.devices.len()).sum();
+    descriptors::raise_limit(
+        cpus.len(),
+        (configuration.connections_per_core_max, device_count),
+    );
     let page = TcpListener::bind(configuration.control).map_err(|error| BootError::Control {
         address: configuration.control,
         error,
@@ -76,8 +93,14 @@ pub(crate) fn run(settings: Settings) -> Result<(), BootError> {
     let mut node = Node::start(settings, (&volumes, &memory), &cpus, watchers)?;
     let reports = std::mem::take(&mut node.reports);
     spawn_thread("control", {
-        let (state, supervisor) = (state.clone(), Arc::clone(&supervisor));
-        move || control::serve(page, (&state, &supervisor), (reports, memory))
+        let speaks_for = control::Node {
+            state: state.clone(),
+            cores: control::Cores::new(reports),
+            main: node.events_in.clone(),
+            memory,
+        };
+        let supervisor = Arc::clone(&supervisor);
+        move || control::serve(page, &supervisor, speaks_for)
     })?;
     spawn_thread("signals", {
         let events = node.events_in.clone();
@@ -223,7 +246,7 @@ impl Node {
                 memory: Arc::clone(memory),
                 buffers_bytes: configuration.buffers_per_core_bytes,
                 accept_stale: configuration.accept_stale,
-                connections_max: configuration.connections_per_core_max,
+                settings: configuration.live(),
                 state: state.clone(),
                 map,
                 events: events_in.clone(),
@@ -315,6 +338,8 @@ impl Node {
                     );
                     continue;
                 }
+                // Nobody asks before the node serves.
+                Ok(Event::Show(_) | Event::Change { .. }) => continue,
                 Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => {
                     Err(BootError::StoppedEarly)
                 }
@@ -335,6 +360,12 @@ impl Node {
             match self.events.recv() {
                 Ok(Event::Stop) | Err(_) => return Ok(()),
                 Ok(Event::Reload) => self.settings.reload(&mut self.orders),
+                // Whoever asked may have stopped waiting.
+                Ok(Event::Show(answer)) => drop(answer.send(self.settings.current.settings())),
+                Ok(Event::Change { key, value, answer }) => {
+                    let orders = &mut self.orders;
+                    drop(answer.send(self.settings.change((&key, &value), orders)));
+                }
                 Ok(Event::Core(CoreReport::Failed { core, error })) => {
                     self.ended.push(core);
                     return Err(error);
@@ -436,6 +467,6 @@ fn say_hello(
     }
     tracing::info!("metrics and health: http://{control}/metrics, /live, /ready, /hot");
     tracing::info!(
-        "say hello: corelith --host {listen} put alice city=Berlin && corelith --host {listen} get alice"
+        "say hello: corelith put alice city=Berlin --host {listen} && corelith get alice --host {listen}"
     );
 }

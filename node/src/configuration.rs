@@ -3,6 +3,7 @@
 //! Three sources, each over the one before: the defaults, the file of `--config`, the command line. Boot and
 //! cores see the one value that comes of them, never a source.
 
+mod change;
 mod document;
 mod error;
 mod keys;
@@ -16,10 +17,14 @@ use std::time::Duration;
 use corelith_io::DurabilityChoice;
 use corelith_wire::limits::NAMESPACE_NAME_BYTES_MAX;
 
+pub(crate) use change::{Changed, Unchanged};
 pub(crate) use error::ConfigurationError;
-pub(crate) use keys::cpu_list;
+pub(crate) use keys::{Setting, cpu_list};
 pub(crate) use live::{LiveSettings, Reload};
-pub(crate) use units::{parse_bytes, parse_flush_interval, parse_seconds, parse_stop_timeout};
+pub(crate) use units::{
+    SlowThreshold, parse_bytes, parse_flush_interval, parse_seconds, parse_slow_log,
+    parse_stop_timeout,
+};
 
 use crate::commit::{CommitChoice, CommitPolicy};
 use crate::lifetimes::Lifetimes;
@@ -53,6 +58,8 @@ pub(crate) struct Configuration {
     pub(crate) log_format: LogFormat,
     /// Serve although acknowledged writes were lost. Of the command line alone: it is for one start.
     pub(crate) accept_stale: bool,
+    /// From what time on an operation is slow.
+    pub(crate) slow_log: SlowThreshold,
     /// How long a stop may take.
     pub(crate) stop_timeout: Duration,
     /// In the order of their numbers on the wire.
@@ -122,6 +129,7 @@ impl Default for Configuration {
             buffers_per_core_bytes: BUFFERS_PER_CORE_DEFAULT_BYTES,
             connections_per_core_max: CONNECTIONS_PER_CORE_DEFAULT,
             stop_timeout: STOP_TIMEOUT_DEFAULT,
+            slow_log: SlowThreshold::DEFAULT,
             log_level: LogLevel::Info,
             log_format: LogFormat::Text,
             accept_stale: false,

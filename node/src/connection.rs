@@ -5,9 +5,13 @@
 //! client costs no more than its bounds. A stream that is no sequence of frames gets one last answer
 //! and is closed.
 
+mod about;
 mod batch;
 mod greet;
+mod pay;
 mod truncate;
+
+pub(crate) use about::ConnectionReport;
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -15,23 +19,28 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::task::Poll;
 
-use corelith_io::{Received, SendBuffer, Stream};
-use corelith_wire::{Answer, FrameHeader, MessageKind, Refusal, Request, Status};
+use corelith_io::{Received, SendBuffer, Stream, to_u64};
+use corelith_wire::{Answer, FrameError, FrameHeader, MessageKind, Refusal, Request, Status};
 
 pub(crate) use batch::{BatchKey, Batches, run_part_for, take_back};
 
 use crate::core::Core;
 use crate::frames::{FrameAssembler, body_of};
 use crate::hop::Hop;
-use crate::limits::{IN_FLIGHT_PER_CONNECTION_MAX, PIECE_BYTES, TURN_BYTES};
+use crate::limits::{IN_FLIGHT_PER_CONNECTION_MAX, PIECE_BYTES};
 use crate::metrics::bump;
+use crate::namespaces::ServedNamespace;
 use crate::operation::{self, Context, Reply};
 use crate::outbox::Outbox;
 use crate::pace::yield_now;
 use crate::refusal::busy;
+use crate::slow::Course;
+use crate::turns::{Share, Turns, cost_units};
+use about::Account;
+use pay::{is_write, paid_back};
 
 /// Number of a connection on its core; never used twice, so a late answer meets nobody else.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct ConnectionKey(u64);
 
 impl ConnectionKey {
@@ -47,22 +56,26 @@ pub(crate) struct Connection {
     outbox: Outbox,
     in_flight: Cell<u32>,
     greeted: Cell<bool>,
+    /// Nothing more is read.
+    ending: Cell<bool>,
+    share: Rc<Share>,
+    account: Account,
 }
 
 impl Connection {
-    /// True while answers wait to be sent or taken.
-    pub(crate) fn has_answers(&self) -> bool {
-        self.waiting_bytes() > 0
-    }
-
     /// Bytes of answers that wait to be sent.
     pub(crate) fn waiting_bytes(&self) -> usize {
         self.outbox.waiting_bytes()
     }
 
-    /// Reads no more, and ends when the answers have been sent.
-    pub(crate) fn close(&self) {
-        self.outbox.close();
+    pub(crate) const fn key(&self) -> ConnectionKey {
+        self.key
+    }
+
+    /// Reads no more, and ends when all its requests are answered and the answers sent.
+    pub(crate) fn end(&self) {
+        self.ending.set(true);
+        self.outbox.wake_reader();
     }
 
     /// Ends at once: the peer gets no more answers.
@@ -71,14 +84,15 @@ impl Connection {
     }
 
     /// The next bytes; `None` when there are none to come or none are wanted any more.
-    async fn receive(&self) -> Option<Received> {
+    async fn receive(&self, turns: &Turns) -> Option<Received> {
         std::future::poll_fn(|context| {
-            if self.outbox.is_closed() {
+            if self.ending.get() || self.outbox.is_closed() {
                 return Poll::Ready(None);
             }
             let full = self.in_flight.get() >= IN_FLIGHT_PER_CONNECTION_MAX;
             if full || !self.outbox.has_room() {
                 self.outbox.wait_for_room(context.waker());
+                turns.rest(&self.share);
                 return Poll::Pending;
             }
             self.outbox.wait_for_end(context.waker());
@@ -88,7 +102,10 @@ impl Connection {
                     tracing::debug!(%error, "a connection broke");
                     Poll::Ready(None)
                 }
-                Poll::Pending => Poll::Pending,
+                Poll::Pending => {
+                    turns.rest(&self.share);
+                    Poll::Pending
+                }
             }
         })
         .await
@@ -109,29 +126,47 @@ impl Connection {
 
 /// Serves a new connection on this core.
 pub(crate) fn spawn(core: &Rc<Core>, socket: OwnedFd) {
-    if core.stopping.get() || core.connections.borrow().len() >= core.connections_max.get() {
+    let count = core.connections.borrow().len();
+    if core.stopping.get() || count >= core.connections_max.get() {
         // Dropping the socket closes it: the client sees a refused connection.
         bump(&core.metrics.connections_refused);
-        tracing::warn!(
-            core = core.number,
-            "a connection was refused: this core has as many as it takes, or is stopping"
-        );
+        if let Some(unsaid) = core.messages.refused.due(core.ring.turn_ns()) {
+            tracing::warn!(
+                core = core.number,
+                connections = count,
+                most = core.connections_max.get(),
+                others = unsaid,
+                "connections were refused, and others since the last message: this core has as many as it takes, or is \
+                 stopping; `corelith connections` lists who holds them"
+            );
+        }
         return;
     }
     let stream = match Stream::adopt(&core.ring, socket) {
         Ok(stream) => stream,
         Err(error) => {
-            tracing::warn!(%error, "a connection could not be served");
+            if let Some(unsaid) = core.messages.not_served.due(core.ring.turn_ns()) {
+                tracing::warn!(
+                    %error,
+                    others = unsaid,
+                    "connections could not be served, and others since the last message: their clients went at once, \
+                     or the core's ring is full"
+                );
+            }
             return;
         }
     };
     let key = core.next_connection_key();
+    let account = Account::new(core.clock.monotonic_ns(), stream.peer_address());
     let connection = Rc::new(Connection {
         key,
         stream,
-        outbox: Outbox::default(),
+        outbox: Outbox::new(&core.send_buffers),
         in_flight: Cell::new(0),
         greeted: Cell::new(false),
+        ending: Cell::new(false),
+        share: Rc::default(),
+        account,
     });
     core.connections
         .borrow_mut()
@@ -152,8 +187,7 @@ pub(crate) fn spawn(core: &Rc<Core>, socket: OwnedFd) {
 
 /// Sends what is in the outbox until it is closed and empty.
 async fn send_all(core: Rc<Core>, connection: Rc<Connection>) {
-    let mut spare = core.spare();
-    while let Some(bytes) = connection.outbox.next(spare).await {
+    while let Some(bytes) = connection.outbox.next().await {
         let length = bytes.len();
         let mut buffer = SendBuffer::from(bytes);
         for start in (0..length).step_by(PIECE_BYTES) {
@@ -169,13 +203,12 @@ async fn send_all(core: Rc<Core>, connection: Rc<Connection>) {
             }
             buffer = sent;
         }
-        spare = buffer.into_bytes().unwrap_or_default();
-        spare.clear();
-        spare.shrink_to(crate::limits::OUTBOX_BYTES_MAX);
+        connection
+            .outbox
+            .sent(buffer.into_bytes().unwrap_or_default());
         let sent = core.metrics.sent_bytes.get();
-        core.metrics
-            .sent_bytes
-            .set(sent + u64::try_from(length).unwrap_or(0));
+        core.metrics.sent_bytes.set(sent + to_u64(length));
+        connection.account.sent(to_u64(length));
     }
     // The peer sees the end after the last answer; a failure means that it is gone already.
     drop(connection.stream.shutdown().await);
@@ -183,32 +216,48 @@ async fn send_all(core: Rc<Core>, connection: Rc<Connection>) {
 
 async fn read_all(core: &Rc<Core>, connection: &Rc<Connection>) {
     let mut assembler = FrameAssembler::default();
-    while let Some(received) = connection.receive().await {
-        let arrived_ns = core.clock.monotonic_ns();
+    while let Some(received) = connection.receive(&core.turns).await {
+        // The time of the turn that brought the bytes: one reading serves all that it brought.
+        let arrived_ns = core.ring.turn_ns();
         let metrics = &core.metrics;
-        let length = u64::try_from(received.len()).unwrap_or(0);
+        let length = to_u64(received.len());
+        connection.account.received(length);
         metrics
             .received_bytes
             .set(metrics.received_bytes.get() + length);
-        // A turn is a piece of what came: then the others' tasks have theirs, however much a peer sends.
-        let mut fed = Ok(());
-        for piece in received.chunks(TURN_BYTES) {
-            fed = assembler.feed(piece, |header, frame| {
-                dispatch(core, connection, (header, frame), arrived_ns);
-            });
-            if fed.is_err() {
-                break;
-            }
-            yield_now().await;
-        }
-        if let Err(error) = fed {
+        assembler.lend(|| core.spare());
+        let dispatched = dispatch_all(core, connection, (&mut assembler, &received), arrived_ns);
+        if let Err(error) = dispatched.await {
             bump(&metrics.broken_streams);
             let text = error.to_string();
             let refusal = Refusal::new(Status::Malformed).explained(&text);
             say_goodbye(core, connection, &refusal);
-            return;
+            break;
+        }
+        if let Some(spare) = assembler.spare() {
+            core.recycle(spare);
         }
     }
+    core.turns.rest(&connection.share);
+}
+
+/// Takes the frames of what was received to whoever answers them, in the connection's turns.
+async fn dispatch_all(
+    core: &Rc<Core>,
+    connection: &Rc<Connection>,
+    (assembler, mut received): (&mut FrameAssembler, &[u8]),
+    arrived_ns: u64,
+) -> Result<(), FrameError> {
+    let (turns, share) = (&core.turns, &connection.share);
+    while let Some((header, frame)) = assembler.next(&mut received)? {
+        let cost_units = cost_units(&header, frame.len());
+        std::future::poll_fn(|context| turns.poll_pay(share, cost_units, context)).await;
+        let is_under_way = dispatch(core, connection, (&header, frame), arrived_ns);
+        if !is_under_way {
+            turns.release(cost_units);
+        }
+    }
+    Ok(())
 }
 
 /// The last answer on a connection, to no request in particular.
@@ -222,42 +271,31 @@ fn say_goodbye(core: &Core, connection: &Connection, refusal: &Refusal<'_>) {
     });
 }
 
-/// Takes one whole frame to whoever answers it.
+/// Takes one whole frame to whoever answers it. True if that gives back what the connection's turn has paid for it.
 fn dispatch(
     core: &Rc<Core>,
     connection: &Rc<Connection>,
     (header, whole): (&FrameHeader, Cow<'_, [u8]>),
     arrived_ns: u64,
-) {
+) -> bool {
     let frame: &[u8] = &whole;
     let metrics = &core.metrics;
     bump(&metrics.requests);
+    bump(&connection.account.requests);
     let refuse = |refusal: &Refusal<'_>| {
         metrics.refused(refusal.status);
         connection.outbox.append(|out| {
             let mut encoder = core.encoder.borrow_mut();
             reply(&mut encoder, out, header).refuse(refusal);
         });
+        false
     };
     if connection.outbox.is_closed() {
-        return;
+        return false;
     }
-    match header.kind() {
-        Some(MessageKind::Hello) => return greet::hello(core, connection, header, frame),
-        _ if !connection.greeted.get() => return greet::refuse_stranger(core, connection),
-        Some(MessageKind::Statistics) => {
-            return greet::statistics(core, connection, header, frame);
-        }
-        Some(MessageKind::Topology | MessageKind::Ping) => {
-            return greet::about_node(core, connection, header, frame);
-        }
-        Some(MessageKind::Truncate) if !header.is_answer() => {
-            return truncate::truncate(core, connection, (header, frame), arrived_ns);
-        }
-        Some(MessageKind::Batch) if !header.is_answer() => {
-            return batch::batch(core, connection, (header, frame), arrived_ns);
-        }
-        _ => {}
+    let answered = dispatch_of_node(core, connection, (header, frame), arrived_ns);
+    if let Some(is_under_way) = answered {
+        return is_under_way;
     }
     let Some(partition) = header.partition().filter(|_| !header.is_answer()) else {
         // No record request, or one without a partition: decoding says what is wrong with it.
@@ -272,7 +310,7 @@ fn dispatch(
     let Some(owner) = owner else {
         return refuse(&Refusal::new(Status::UnknownNamespace));
     };
-    if core.stopping.get() {
+    if core.takes_no_work() {
         return refuse(&Refusal::new(Status::Stopping));
     }
     if connection.in_flight.get() >= IN_FLIGHT_PER_CONNECTION_MAX {
@@ -282,7 +320,7 @@ fn dispatch(
         && header.kind() == Some(MessageKind::Get)
         && run_at_once(core, connection, (header, frame), arrived_ns)
     {
-        return;
+        return false;
     }
     connection.in_flight.set(connection.in_flight.get() + 1);
     core.took_on();
@@ -292,9 +330,35 @@ fn dispatch(
     };
     if owner == core.number {
         run_here(core, connection, (header, bytes), arrived_ns);
+        true
     } else {
-        hand_over(core, connection, owner, (header, bytes, arrived_ns));
+        hand_over(core, connection, owner, (header, bytes, arrived_ns))
     }
+}
+
+/// As [`dispatch`], for a request that is not about one record; `None` if it is.
+fn dispatch_of_node(
+    core: &Rc<Core>,
+    connection: &Rc<Connection>,
+    (header, frame): (&FrameHeader, &[u8]),
+    arrived_ns: u64,
+) -> Option<bool> {
+    match header.kind() {
+        Some(MessageKind::Hello) => greet::hello(core, connection, header, frame),
+        _ if !connection.greeted.get() => greet::refuse_stranger(core, connection),
+        Some(MessageKind::Statistics) => greet::statistics(core, connection, header, frame),
+        Some(MessageKind::Topology | MessageKind::Ping) => {
+            greet::about_node(core, connection, header, frame);
+        }
+        Some(MessageKind::Truncate) if !header.is_answer() => {
+            truncate::truncate(core, connection, (header, frame), arrived_ns);
+        }
+        Some(MessageKind::Batch) if !header.is_answer() => {
+            return Some(batch::batch(core, connection, (header, frame), arrived_ns));
+        }
+        _ => return None,
+    }
+    Some(false)
 }
 
 fn reply<'a>(
@@ -327,15 +391,24 @@ fn run_at_once(
     if !may_pass || !connection.outbox.has_room() {
         return false;
     }
-    let mut is_answered = false;
+    let (mut is_answered, mut answer_bytes) = (false, 0);
     connection.outbox.append(|out| {
+        let before = out.len();
         let mut encoder = core.encoder.borrow_mut();
         let mut reply = reply(&mut encoder, out, header);
         is_answered = operation::run_at_once(&namespace.shards, (header, frame), &mut reply);
+        answer_bytes = out.len() - before;
     });
     if is_answered {
-        let took_ns = core.clock.monotonic_ns().saturating_sub(arrived_ns);
-        namespace.shards.outcomes.took(MessageKind::Get, took_ns);
+        let turn_ns = core.ring.turn_ns();
+        let course = Course {
+            arrived_ns,
+            started_ns: turn_ns,
+            ended_ns: turn_ns,
+            owner: core.number,
+            answer_bytes,
+        };
+        took(core, namespace, (header, frame), course);
     }
     is_answered
 }
@@ -350,17 +423,33 @@ fn run_here(
     let (core, connection) = (Rc::clone(core), Rc::clone(connection));
     let header = *header;
     glommio::spawn_local(async move {
-        // It begins in the turn in which it arrived: the clock is not asked again.
-        let outcome = run(&core, &frame, (arrived_ns, arrived_ns)).await;
+        let started_ns = core.ring.turn_ns();
+        let outcome = {
+            let work = run(&core, &frame, (arrived_ns, started_ns));
+            paid_back(&core.turns, (&header, frame.len()), work).await
+        };
+        let ended_ns = core.ring.turn_ns();
+        let mut answer_bytes = 0;
         if outcome.payload_bytes() > PIECE_BYTES {
             let answer = Box::pin(write_in_pieces(&core, &frame, &outcome)).await;
+            answer_bytes = answer.len();
             connection.outbox.append_whole(answer);
         } else {
-            connection
-                .outbox
-                .append(|out| write(&core, &frame, &outcome, out));
+            connection.outbox.append(|out| {
+                let before = out.len();
+                write(&core, &frame, &outcome, out);
+                answer_bytes = out.len() - before;
+            });
         }
-        finish(&core, &connection, Some(&header), arrived_ns);
+        let course = Course {
+            arrived_ns,
+            started_ns,
+            ended_ns,
+            owner: core.number,
+            answer_bytes,
+        };
+        answered(&core, &header, &frame, course);
+        finish(&core, &connection);
         core.recycle(frame);
     })
     .detach();
@@ -372,10 +461,13 @@ fn hand_over(
     connection: &Rc<Connection>,
     owner: u16,
     (header, frame, arrived_ns): (&FrameHeader, Vec<u8>, u64),
-) {
+) -> bool {
     let hop = Hop {
         connection: connection.key,
         arrived_ns,
+        started_ns: arrived_ns,
+        ended_ns: arrived_ns,
+        owner,
         frame,
         answer: core.spare(),
     };
@@ -387,14 +479,15 @@ fn hand_over(
     };
     if sent {
         bump(&metrics.requests_to_other_cores);
-        return;
+        return !is_write(header);
     }
     metrics.refused(Status::Busy);
     connection.outbox.append(|out| {
         let mut encoder = core.encoder.borrow_mut();
         reply(&mut encoder, out, header).refuse(&busy());
     });
-    finish(core, connection, None, arrived_ns);
+    finish(core, connection);
+    false
 }
 
 /// Runs a request on this core that arrived at another one, and sends the answer back there.
@@ -405,6 +498,7 @@ pub(crate) fn run_for(core: &Rc<Core>, from: u16, mut hop: Box<Hop>) {
     glommio::spawn_local(async move {
         let now_ns = core.clock.monotonic_ns();
         let outcome = run(&core, &hop.frame, (hop.arrived_ns, now_ns)).await;
+        (hop.started_ns, hop.ended_ns) = (now_ns, core.ring.turn_ns());
         if outcome.payload_bytes() > PIECE_BYTES {
             hop.answer = Box::pin(write_in_pieces(&core, &hop.frame, &outcome)).await;
         } else {
@@ -421,10 +515,15 @@ pub(crate) fn run_for(core: &Rc<Core>, from: u16, mut hop: Box<Hop>) {
 
 /// Puts an answer that came back from another core into its connection's outbox.
 pub(crate) fn deliver(core: &Rc<Core>, mut hop: Hop) {
+    let header = FrameHeader::parse(&hop.frame).ok().flatten();
+    if let Some(header) = header.as_ref().filter(|header| !is_write(header)) {
+        core.turns.release(cost_units(header, hop.frame.len()));
+    }
     let connection = core.connections.borrow().get(&hop.connection).cloned();
     match connection {
         Some(connection) => {
-            if hop.answer.len() > PIECE_BYTES {
+            let answer_bytes = hop.answer.len();
+            if answer_bytes > PIECE_BYTES {
                 connection
                     .outbox
                     .append_whole(std::mem::take(&mut hop.answer));
@@ -433,8 +532,17 @@ pub(crate) fn deliver(core: &Rc<Core>, mut hop: Hop) {
                     .outbox
                     .append(|out| out.extend_from_slice(&hop.answer));
             }
-            let header = FrameHeader::parse(&hop.frame).ok().flatten();
-            finish(core, &connection, header.as_ref(), hop.arrived_ns);
+            let course = Course {
+                arrived_ns: hop.arrived_ns,
+                started_ns: hop.started_ns,
+                ended_ns: hop.ended_ns,
+                owner: hop.owner,
+                answer_bytes,
+            };
+            if let Some(header) = header {
+                answered(core, &header, &hop.frame, course);
+            }
+            finish(core, &connection);
         }
         None => core.answered(),
     }
@@ -485,24 +593,38 @@ async fn write_in_pieces(core: &Core, frame: &[u8], outcome: &operation::Outcome
     out
 }
 
-/// A request of this connection has its answer in the outbox. One that is about records is given with its
-/// header, and timed.
-fn finish(core: &Core, connection: &Connection, header: Option<&FrameHeader>, arrived_ns: u64) {
-    finish_rows(core, connection, (header, 1), arrived_ns);
+/// An operation has its answer in the outbox: it is timed, and kept if it was slow.
+fn answered(core: &Core, header: &FrameHeader, frame: &[u8], course: Course) {
+    if let Some(namespace) = header.namespace().and_then(|id| core.namespaces.get(id)) {
+        took(core, namespace, (header, frame), course);
+    }
+}
+
+/// [`answered`], where the namespace is at hand.
+fn took(
+    core: &Core,
+    namespace: &ServedNamespace,
+    (header, frame): (&FrameHeader, &[u8]),
+    course: Course,
+) {
+    let now_ns = core.clock.monotonic_ns();
+    let latency_ns = now_ns.saturating_sub(course.arrived_ns);
+    if let Some(kind) = header.kind() {
+        namespace.shards.outcomes.took(kind, latency_ns);
+    }
+    if core.slow.is_slow(latency_ns) {
+        let place = (core.number, &namespace.name, &core.messages.slow);
+        core.slow.note(place, (header, frame), course, now_ns);
+    }
+}
+
+/// A request of this connection has its answer in the outbox.
+fn finish(core: &Core, connection: &Connection) {
+    finish_rows(core, connection, 1);
 }
 
 /// [`finish`] of a request that counted for several.
-fn finish_rows(
-    core: &Core,
-    connection: &Connection,
-    (header, row_count): (Option<&FrameHeader>, u32),
-    arrived_ns: u64,
-) {
-    let namespace = header.and_then(|header| core.namespaces.get(header.namespace()?));
-    if let (Some(namespace), Some(kind)) = (namespace, header.and_then(FrameHeader::kind)) {
-        let latency_ns = core.clock.monotonic_ns().saturating_sub(arrived_ns);
-        namespace.shards.outcomes.took(kind, latency_ns);
-    }
+fn finish_rows(core: &Core, connection: &Connection, row_count: u32) {
     connection
         .in_flight
         .set(connection.in_flight.get().saturating_sub(row_count));

@@ -7,12 +7,13 @@
 
 mod gather;
 mod orders;
+mod quiet;
 mod serve;
 mod start;
 mod truncate;
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -31,7 +32,11 @@ use crate::hop::Peer;
 use crate::limits::{SPARE_VECTOR_BYTES_MAX, SPARE_VECTORS_MAX};
 use crate::metrics::{CoreMetrics, CoreSnapshot, bump};
 use crate::namespaces::Namespaces;
+use crate::repeated::CoreMessages;
+use crate::send_buffers::SendBuffers;
+use crate::slow::SlowLog;
 use crate::topology::Topology;
+use crate::turns::Turns;
 
 /// Everything of one core that its tasks share. It never leaves the core.
 pub(crate) struct Core {
@@ -44,7 +49,8 @@ pub(crate) struct Core {
     pub(crate) encoder: RefCell<FrameEncoder>,
     /// By core number; `None` for this one.
     pub(crate) peers: Vec<Option<Peer>>,
-    pub(crate) connections: RefCell<HashMap<ConnectionKey, Rc<Connection>>>,
+    /// In the order in which they came, so that they can be gone through in steps.
+    pub(crate) connections: RefCell<BTreeMap<ConnectionKey, Rc<Connection>>>,
     next_connection: Cell<u64>,
     /// Batches whose answers are being gathered.
     pub(crate) batches: Batches,
@@ -53,9 +59,15 @@ pub(crate) struct Core {
     /// Connections that it takes; changed while the node runs.
     pub(crate) connections_max: Cell<usize>,
     pub(crate) stopping: Cell<bool>,
+    /// An operator has taken the node out of service.
+    quiesced: Cell<bool>,
+    pub(crate) slow: SlowLog,
+    pub(crate) messages: CoreMessages,
     /// Requests that this core has not answered yet, its own and other cores'.
     pub(crate) unanswered: Cell<usize>,
     spares: RefCell<Vec<Vec<u8>>>,
+    pub(crate) send_buffers: Rc<SendBuffers>,
+    pub(crate) turns: Turns,
     questions: gather::Questions,
 }
 
@@ -125,6 +137,7 @@ impl Core {
     /// Takes what is to hold from now on.
     fn configure(&self, settings: &LiveSettings) {
         self.connections_max.set(settings.connections_per_core_max);
+        self.slow.configure(settings.slow_log);
         self.namespaces.configure(settings);
     }
 
@@ -133,13 +146,10 @@ impl Core {
         let mut snapshot = self.metrics.snapshot(self.number);
         snapshot.ring = self.ring.statistics();
         snapshot.buffers = Some(self.ring.pool().statistics());
+        snapshot.slow_operations = self.slow.count();
         snapshot.requests_in_flight = to_u64(self.unanswered.get());
         snapshot.hops_in_flight = to_u64(self.peers.iter().flatten().map(Peer::out).sum());
-        let connections = self.connections.borrow();
-        let waiting = connections
-            .values()
-            .map(|connection| connection.waiting_bytes());
-        snapshot.outbox_bytes = to_u64(waiting.sum());
+        snapshot.outbox_bytes = to_u64(self.send_buffers.waiting_bytes());
         snapshot.namespaces = self.namespaces.snapshots();
         snapshot
     }

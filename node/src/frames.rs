@@ -1,6 +1,6 @@
-//! Frames out of a byte stream: whole frames are handed on where they lie in the receive buffer, parts
-//! wait in memory of their own that is as large as their header, once accepted, says. A large frame is handed
-//! on with that memory, so that nobody copies it.
+//! Frames out of a byte stream, one at a time: whole frames are given out where they lie in the receive buffer, parts
+//! wait in memory of their own that is as large as their header, once accepted, says. A large frame is given out with
+//! that memory, so that nobody copies it.
 
 use std::borrow::Cow;
 
@@ -16,42 +16,69 @@ const _: () = assert!(HEADER_LENGTH_BYTES == 32);
 #[derive(Default)]
 pub(crate) struct FrameAssembler {
     partial: Vec<u8>,
+    /// The frame in it is whole and was given out.
+    is_whole: bool,
 }
 
 impl FrameAssembler {
-    /// Takes the next bytes of the stream and hands each whole frame (header and body together) to
-    /// `on_frame`.
+    /// The next whole frame, header and body together, of the stream that goes on with `input`: where it lies in the
+    /// input, or else in memory of the assembler. What it took of the input is cut off there. `None` when the
+    /// rest of the input is the part of a frame, or there is none.
     ///
     /// # Errors
     /// A [`FrameError`]: the stream cannot be understood any more.
-    pub(crate) fn feed(
-        &mut self,
-        mut input: &[u8],
-        mut on_frame: impl FnMut(&FrameHeader, Cow<'_, [u8]>),
-    ) -> Result<(), FrameError> {
-        while !input.is_empty() {
-            if self.partial.is_empty() {
-                input = whole_frames(input, &mut on_frame)?;
-                self.keep(input)?;
-                return Ok(());
+    pub(crate) fn next<'frame, 'input: 'frame>(
+        &'frame mut self,
+        input: &mut &'input [u8],
+    ) -> Result<Option<(FrameHeader, Cow<'frame, [u8]>)>, FrameError> {
+        if self.is_whole {
+            self.release();
+        }
+        if self.partial.is_empty() {
+            if let Some(header) = FrameHeader::parse(input)?
+                && let Some((frame, rest)) = input.split_at_checked(frame_length(&header))
+            {
+                *input = rest;
+                return Ok(Some((header, Cow::Borrowed(frame))));
             }
+            self.keep(input)?;
+            *input = &[];
+            return Ok(None);
+        }
+        while !input.is_empty() {
             let wanted = self.wanted()?;
             let missing = wanted.saturating_sub(self.partial.len()).min(input.len());
             let (now, later) = input.split_at_checked(missing).unwrap_or((input, &[]));
             self.partial.extend_from_slice(now);
-            input = later;
+            *input = later;
             if let Some(header) = FrameHeader::parse(&self.partial)?
                 && self.partial.len() >= frame_length(&header)
             {
                 if self.partial.len() > SPARE_VECTOR_BYTES_MAX {
-                    on_frame(&header, Cow::Owned(std::mem::take(&mut self.partial)));
-                } else {
-                    on_frame(&header, Cow::Borrowed(&self.partial));
-                    self.release();
+                    let frame = std::mem::take(&mut self.partial);
+                    return Ok(Some((header, Cow::Owned(frame))));
                 }
+                self.is_whole = true;
+                return Ok(Some((header, Cow::Borrowed(&self.partial))));
             }
         }
-        Ok(())
+        Ok(None)
+    }
+
+    /// Memory for parts of frames, if it has none.
+    pub(crate) fn lend(&mut self, spare: impl FnOnce() -> Vec<u8>) {
+        if self.partial.capacity() == 0 {
+            self.partial = spare();
+        }
+    }
+
+    /// Its memory, while no part of a frame is in it.
+    pub(crate) fn spare(&mut self) -> Option<Vec<u8>> {
+        if self.is_whole {
+            self.release();
+        }
+        let is_spare = self.partial.is_empty() && self.partial.capacity() > 0;
+        is_spare.then(|| std::mem::take(&mut self.partial))
     }
 
     /// Bytes that wait for the rest of their frame.
@@ -82,24 +109,10 @@ impl FrameAssembler {
 
     /// Empties the partial frame; memory of a large one is given back.
     fn release(&mut self) {
+        self.is_whole = false;
         self.partial.clear();
         self.partial.shrink_to(4096);
     }
-}
-
-/// Hands on every whole frame at the start of `input`, and returns the rest.
-fn whole_frames<'a>(
-    mut input: &'a [u8],
-    on_frame: &mut impl FnMut(&FrameHeader, Cow<'_, [u8]>),
-) -> Result<&'a [u8], FrameError> {
-    while let Some(header) = FrameHeader::parse(input)? {
-        let Some((frame, rest)) = input.split_at_checked(frame_length(&header)) else {
-            break;
-        };
-        on_frame(&header, Cow::Borrowed(frame));
-        input = rest;
-    }
-    Ok(input)
 }
 
 /// Header and body, in bytes.
@@ -145,15 +158,16 @@ mod tests {
             let mut assembler = FrameAssembler::default();
             let mut seen = Vec::new();
             for part in bytes.chunks(piece) {
-                assembler
-                    .feed(part, |header, frame| {
-                        assert_eq!(frame.len(), frame_length(header));
-                        assert!(Request::decode(header, body_of(&frame)).is_ok());
-                        seen.push(header.request_id().get());
-                    })
-                    .unwrap();
+                let mut rest = part;
+                while let Some((header, frame)) = assembler.next(&mut rest).unwrap() {
+                    assert_eq!(frame.len(), frame_length(&header));
+                    assert!(Request::decode(&header, body_of(&frame)).is_ok());
+                    seen.push(header.request_id().get());
+                }
+                assert!(rest.is_empty());
             }
             assert_eq!(seen, (0..40).collect::<Vec<_>>(), "pieces of {piece}");
+            assert!(assembler.spare().is_none_or(|spare| spare.is_empty()));
             assert_eq!(assembler.waiting_bytes(), 0);
         }
     }
@@ -184,11 +198,10 @@ mod tests {
         let mut assembler = FrameAssembler::default();
         let mut seen = Vec::new();
         for part in bytes.chunks(4096) {
-            assembler
-                .feed(part, |_, frame| {
-                    seen.push((frame.len(), matches!(frame, Cow::Owned(_))));
-                })
-                .unwrap();
+            let mut rest = part;
+            while let Some((_, frame)) = assembler.next(&mut rest).unwrap() {
+                seen.push((frame.len(), matches!(frame, Cow::Owned(_))));
+            }
         }
         let large_length = bytes.len() - small.len();
         assert_eq!(seen, [(large_length, true), (small.len(), false)]);
@@ -197,10 +210,7 @@ mod tests {
     #[test]
     fn foreign_bytes_are_an_error_at_once() {
         let mut assembler = FrameAssembler::default();
-        assert!(
-            assembler
-                .feed(b"GET / HTTP/1.1\r\n", |_, _| panic!("no frame"))
-                .is_err()
-        );
+        let mut foreign: &[u8] = b"GET / HTTP/1.1\r\n";
+        assert!(assembler.next(&mut foreign).is_err());
     }
 }

@@ -19,8 +19,29 @@ pub(crate) enum NodeState {
     Loading,
     /// Requests are served.
     Serving,
+    /// No new work is taken until an operator resumes the node.
+    Quiesced,
     /// No new work is taken.
     Stopping,
+}
+
+impl NodeState {
+    /// True if the cores answer what they are asked.
+    pub(crate) const fn is_up(self) -> bool {
+        match self {
+            Self::Serving | Self::Quiesced => true,
+            Self::Loading | Self::Stopping => false,
+        }
+    }
+
+    const fn number(self) -> u8 {
+        match self {
+            Self::Loading => 0,
+            Self::Serving => 1,
+            Self::Quiesced => 2,
+            Self::Stopping => 3,
+        }
+    }
 }
 
 /// The node's state, set by the main thread, and the progress of its recovery, told by the cores; read by
@@ -50,18 +71,22 @@ impl StateCell {
     }
 
     pub(crate) fn set(&self, state: NodeState) {
-        let number = match state {
-            NodeState::Loading => 0,
-            NodeState::Serving => 1,
-            NodeState::Stopping => 2,
-        };
-        self.0.state.store(number, Ordering::Release);
+        self.0.state.store(state.number(), Ordering::Release);
+    }
+
+    /// Changes from one state to another; false if the node is in neither a moment to do so.
+    pub(crate) fn change(&self, from: NodeState, to: NodeState) -> bool {
+        let (from, to) = (from.number(), to.number());
+        let cell = &self.0.state;
+        cell.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok()
     }
 
     pub(crate) fn get(&self) -> NodeState {
         match self.0.state.load(Ordering::Acquire) {
             0 => NodeState::Loading,
             1 => NodeState::Serving,
+            2 => NodeState::Quiesced,
             _ => NodeState::Stopping,
         }
     }
@@ -115,6 +140,8 @@ pub(crate) enum Health {
     Partial(Vec<String>),
     /// Reads: the devices of these namespaces acknowledge nothing any more.
     Fenced(Vec<String>),
+    /// Nothing new, until it is resumed.
+    Quiesced,
     /// Nothing new.
     Stopping,
     /// Unknown: a core does not say.
@@ -122,12 +149,13 @@ pub(crate) enum Health {
 }
 
 /// Words of all states, as `/ready` begins and the label `state` holds.
-const WORDS: [&str; 7] = [
+const WORDS: [&str; 8] = [
     "loading",
     "serving",
     "read-only",
     "partial",
     "fenced",
+    "quiesced",
     "stopping",
     "silent",
 ];
@@ -202,6 +230,7 @@ impl Health {
             Self::Loading(_)
             | Self::Partial(_)
             | Self::Fenced(_)
+            | Self::Quiesced
             | Self::Stopping
             | Self::Silent => false,
         }
@@ -215,6 +244,7 @@ impl Health {
             Self::ReadOnly(_) => "read-only",
             Self::Partial(_) => "partial",
             Self::Fenced(_) => "fenced",
+            Self::Quiesced => "quiesced",
             Self::Stopping => "stopping",
             Self::Silent => "silent",
         }
@@ -231,6 +261,7 @@ impl From<&StateCell> for Health {
         match state.get() {
             NodeState::Loading => Self::Loading(Progress::of(state)),
             NodeState::Serving => Self::Serving(Vec::new()),
+            NodeState::Quiesced => Self::Quiesced,
             NodeState::Stopping => Self::Stopping,
         }
     }
@@ -248,6 +279,10 @@ impl fmt::Display for Health {
             | Self::Fenced(lines) => lines
                 .iter()
                 .try_for_each(|line| writeln!(formatter, "{line}")),
+            Self::Quiesced => writeln!(
+                formatter,
+                "an operator has taken the node out of service; `corelith quiesce --undo` ends that"
+            ),
             Self::Stopping => writeln!(formatter, "no new work is taken"),
             Self::Silent => writeln!(formatter, "a core did not answer within two seconds"),
         }
@@ -338,6 +373,7 @@ mod tests {
             Health::ReadOnly(Vec::new()),
             Health::Partial(Vec::new()),
             Health::Fenced(Vec::new()),
+            Health::Quiesced,
             Health::Stopping,
             Health::Silent,
         ];

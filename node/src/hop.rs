@@ -22,6 +22,12 @@ pub(crate) struct Hop {
     pub(crate) connection: ConnectionKey,
     /// When it arrived, by the monotonic clock, in ns.
     pub(crate) arrived_ns: u64,
+    /// When its owner began with it, and when the owner had the outcome; as `arrived_ns` until then.
+    pub(crate) started_ns: u64,
+    /// See `started_ns`.
+    pub(crate) ended_ns: u64,
+    /// Its owner.
+    pub(crate) owner: u16,
     /// The frame as it came.
     pub(crate) frame: Vec<u8>,
     /// The answer's frame; empty on the way there.

@@ -6,12 +6,18 @@ use std::time::Duration;
 /// keeps a core busy; more would only lengthen its queue.
 pub(crate) const IN_FLIGHT_PER_CONNECTION_MAX: u32 = 1024;
 /// Connections of one core unless the configuration says another number. With what each holds at rest (about
-/// 10 KiB) they take 40 MiB.
+/// 3 KiB) they take 12 MiB.
 pub(crate) const CONNECTIONS_PER_CORE_DEFAULT: usize = 4096;
-/// The most that it may say: 10 GiB at rest, and as many descriptors as Linux gives a process (`nr_open`).
-pub(crate) const CONNECTIONS_PER_CORE_MAX: usize = 1_000_000;
-/// Memory of a connection at rest, in bytes: what the memory limit reckons with.
-pub(crate) const CONNECTION_BYTES: u64 = 10 << 10;
+/// The most that it may say: what a ring has slots for, beside those of the devices.
+pub(crate) const CONNECTIONS_PER_CORE_MAX: usize = 500_000;
+/// Operations of a core's ring at once: a receive and a send for each connection that there may be, and as many for
+/// devices as a ring has by itself. A slot takes memory from its first use on.
+pub(crate) const RING_SLOTS: u32 = 2 * 500_000 + 8192;
+const _: () = assert!(CONNECTIONS_PER_CORE_MAX == 500_000 && RING_SLOTS < (1 << 20));
+/// Memory of a connection at rest, in bytes: what the memory limit reckons with. Measured with 10,000 of them they take 2.1 KiB
+/// each on one core and 3.0 KiB on two (two tasks, their state, two slots of the ring); a test holds them to
+/// this. What the kernel keeps of a socket is not in it.
+pub(crate) const CONNECTION_BYTES: u64 = 4 << 10;
 /// The least index memory of a shard that a node starts with, in bytes: what an index rounds up to (a slab of 27 KiB for
 /// each size of its blocks), and as much again for some 20,000 records.
 pub(crate) const INDEX_BYTES_MIN: u64 = 2 << 20;
@@ -21,15 +27,48 @@ pub(crate) const VOLUME_BYTES_DEFAULT: u64 = 4 << 30;
 pub(crate) const FLUSH_INTERVAL_DEFAULT_MS: u64 = 100;
 /// The longest that it may say, in ms: what a crash takes back of what was answered.
 pub(crate) const FLUSH_INTERVAL_MAX_MS: u64 = 1000;
-/// Bytes of requests that one connection has dispatched before the other tasks of its core run: some
-/// fifty gets of 80 bytes, which take up to 100 us if all are answered from memory. A longer request is
-/// put together over several turns.
-pub(crate) const TURN_BYTES: usize = 4096;
+/// From what time on an operation is slow unless the configuration says it, in microseconds: a hundred times what
+/// a drive takes for a read.
+pub(crate) const SLOW_LOG_DEFAULT_US: u64 = 10_000;
+/// Descriptors of a core beside its connections and devices: ring, eventfds, listeners, the executor's own rings;
+/// the control page's connections and the log of the process are among those of the first.
+pub(crate) const DESCRIPTORS_PER_CORE: usize = 96;
+/// How long a message that comes up again and again is not said after it was said, in ns: ten seconds.
+pub(crate) const REPEATED_AFTER_NS: u64 = 10_000_000_000;
+/// Connections that a core looks at in one step of a listing or a closing: at 100 to 200 ns each, cold in the cache,
+/// a quarter of what a core may be held.
+pub(crate) const CONNECTIONS_PER_STEP: usize = 256;
+/// Slow operations that a core keeps to be shown: some screens of them, 20 KiB.
+pub(crate) const SLOW_OPERATIONS_KEPT: usize = 128;
+/// How long the client of a connection that an operator closes has to take its last answers.
+pub(crate) const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
 /// Answers that wait to be sent on one connection, in bytes: past it no more of its requests are read.
 pub(crate) const OUTBOX_BYTES_MAX: usize = 1 << 20;
 /// Bytes of an answer that are copied before the core's other tasks have their turn, and most that one send gives to
 /// the kernel, which copies them at once: 256 KiB, some 25 us and 100 us.
 pub(crate) const PIECE_BYTES: usize = 256 << 10;
+/// And on all connections of a core: 64 that do not read at all. Past it a connection with
+/// [`OUTBOX_BYTES_SHARE`] of its own is not read, so that what waits grows with the connections and not with what they ask for.
+pub(crate) const OUTBOXES_BYTES_MAX: usize = 64 << 20;
+/// See [`OUTBOXES_BYTES_MAX`].
+pub(crate) const OUTBOX_BYTES_SHARE: usize = 16 << 10;
+/// What a connection may dispatch in one turn, in units of a small request. See decision 19 for the figures.
+pub(crate) const TURN_UNITS: u32 = 16;
+/// And all connections of a core before the first of it has done its work: as many reads as make a drive faster, and
+/// no more in its queue before anyone's next one. At 1.0 to 1.5 us each, all of it stays below the 200 us that a core may be held.
+pub(crate) const WINDOW_UNITS: u32 = 128;
+/// And beyond it for connections that come out of rest: so many small requests of clients that wait for each answer need
+/// not wait for those of a flood.
+pub(crate) const RESERVE_UNITS: u32 = 256;
+/// Length of a request that costs a unit more, in bytes: copying and summing it takes as long as a small request does.
+pub(crate) const TURN_UNIT_BYTES: usize = 4096;
+/// The shortest row of a batch, in bytes: a header of 32, and a table with a digest of 20.
+pub(crate) const BATCH_ROW_BYTES_MIN: usize = 64;
+/// Requests and answers of another core that a core takes in one go, for the same reason as [`TURN_UNITS`].
+pub(crate) const HOPS_PER_STEP: u32 = 32;
+/// Memory of answers that a core keeps for the next ones, in bytes: two buffers of full outboxes for each of eight
+/// connections that take as much as they can, or a thousand of 16 KiB.
+pub(crate) const SEND_BUFFERS_BYTES_MAX: usize = 16 << 20;
 /// Requests that one core may have handed to another and not got back: the size of both mailboxes of
 /// the pair, so that a reply always has its place and two full cores never wait for each other.
 pub(crate) const HOPS_PER_PAIR_MAX: usize = 1024;
@@ -128,6 +167,9 @@ pub(crate) const MEMORY_LIMIT_PERCENT: u64 = 80;
 pub(crate) const MACHINE_BYTES_UNKNOWN: u64 = 4 << 30;
 /// Ports of the control page's connections at once.
 pub(crate) const CONTROL_CONNECTIONS_MAX: usize = 32;
+/// The longest body of a request to the control page, in bytes: a key of the configuration and its value, which may be
+/// a list of paths.
+pub(crate) const CONTROL_BODY_BYTES_MAX: usize = 64 << 10;
 /// How long after the first signal a second one means "stop at once", in ns.
 pub(crate) const SECOND_SIGNAL_AFTER_NS: u64 = 1_000_000_000;
 /// Times that a core tries to listen before it gives up, [`LISTEN_PAUSE`] apart: two seconds.

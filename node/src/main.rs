@@ -19,6 +19,7 @@ mod boot;
 mod commit;
 mod control;
 mod cpus;
+mod descriptors;
 mod health;
 mod signals;
 mod supervisor;
@@ -40,6 +41,10 @@ mod memory_plan;
 mod metrics;
 mod operation;
 mod refusal;
+mod repeated;
+mod send_buffers;
+mod slow;
+mod turns;
 
 use std::io::Write;
 use std::process::ExitCode;

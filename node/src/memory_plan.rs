@@ -23,7 +23,8 @@ use crate::core::Order;
 use crate::hop::{FromCore, Hop, ToCore};
 use crate::limits::{
     CONNECTION_BYTES, CORE_BYTES, HOP_FRAME_BYTES, HOPS_PER_PAIR_MAX, INDEX_BYTES_MIN, ORDERS_MAX,
-    PROCESS_BYTES, SPARE_VECTOR_BYTES_MAX, SPARE_VECTORS_MAX,
+    OUTBOXES_BYTES_MAX, PROCESS_BYTES, SEND_BUFFERS_BYTES_MAX, SPARE_VECTOR_BYTES_MAX,
+    SPARE_VECTORS_MAX,
 };
 
 /// What the plan must know of a namespace.
@@ -48,6 +49,8 @@ pub(crate) enum Part {
     Buffers,
     /// Connections at rest.
     Connections,
+    /// Answers that wait to be sent, and memory that is kept for the next ones.
+    Answers,
     /// Buffers that requests arrive in.
     ReceiveRings,
     /// Mailboxes between cores, requests in them, and memory that is kept for the next ones.
@@ -68,6 +71,7 @@ impl Part {
         match self {
             Self::Buffers => "buffers",
             Self::Connections => "connections",
+            Self::Answers => "answers",
             Self::ReceiveRings => "receive_rings",
             Self::Mailboxes => "mailboxes",
             Self::Process => "process",
@@ -240,6 +244,11 @@ fn of_node(configuration: &Configuration, core_count: u64) -> Vec<Reservation> {
             Part::Connections,
             connections.saturating_mul(CONNECTION_BYTES),
             Some("connections_per_core_max"),
+        ),
+        (
+            Part::Answers,
+            to_u64(OUTBOXES_BYTES_MAX + SEND_BUFFERS_BYTES_MAX),
+            Some("cores"),
         ),
         (Part::ReceiveRings, receive_bytes, Some("cores")),
         (

@@ -46,7 +46,7 @@ impl Policy {
 
 /// One namespace, as one core has it.
 pub(crate) struct ServedNamespace {
-    name: Arc<str>,
+    pub(crate) name: Arc<str>,
     pub(crate) shards: Shards,
     /// What its writes must keep to; changed while the node runs.
     pub(crate) policy: Cell<Policy>,

@@ -11,8 +11,9 @@ use corelith_wire::limits::TTL_S_MAX;
 
 use crate::commit::CommitChoice;
 use crate::configuration::{
-    Configuration, ConfigurationError, CoreChoice, FILE_NAME, NamespaceConfiguration, cpu_list,
-    parse_bytes, parse_flush_interval, parse_seconds, parse_stop_timeout,
+    Configuration, ConfigurationError, CoreChoice, FILE_NAME, NamespaceConfiguration,
+    SlowThreshold, cpu_list, parse_bytes, parse_flush_interval, parse_seconds, parse_slow_log,
+    parse_stop_timeout,
 };
 use crate::logging::{LogFormat, LogLevel};
 
@@ -71,7 +72,8 @@ pub(crate) struct Options {
     #[arg(long, value_name = "ADDRESS", env = "CORELITH_LISTEN")]
     pub(crate) listen: Option<SocketAddr>,
 
-    /// Address of the control page: /metrics, /live, /ready and /hot over HTTP [default: 127.0.0.1:4190].
+    /// Address of the control page: /metrics, /live, /ready and /hot over HTTP, and what `corelith slow`, `connections`,
+    /// `quiesce` and `config` ask for [default: 127.0.0.1:4190].
     #[arg(long, value_name = "ADDRESS", env = "CORELITH_CONTROL")]
     pub(crate) control: Option<SocketAddr>,
 
@@ -113,6 +115,11 @@ pub(crate) struct Options {
     /// a crash may take back [default: 100ms].
     #[arg(long, value_name = "TIME", value_parser = parse_flush_interval)]
     pub(crate) flush_interval: Option<Duration>,
+
+    /// From what time on an operation is slow, from its arrival to its answer: `corelith slow` shows the last ones,
+    /// and one in ten seconds is logged. "off" for none [default: 10ms].
+    #[arg(long, value_name = "TIME", value_parser = parse_slow_log)]
+    pub(crate) slow_log: Option<SlowThreshold>,
 
     /// How long a stop may take, from 100ms to 1h. Clients that do not take their answers are cut after a quarter
     /// of it; what a device has not done when it is over is given up.
@@ -189,6 +196,7 @@ impl Options {
         if self.memory_limit_bytes.is_some() {
             configuration.memory_limit_bytes = self.memory_limit_bytes;
         }
+        take(&mut configuration.slow_log, &self.slow_log);
         take(&mut configuration.log_level, &self.log_level);
         take(&mut configuration.log_format, &self.log_format);
         configuration.allow_unauthenticated |= self.allow_unauthenticated;

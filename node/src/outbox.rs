@@ -1,17 +1,20 @@
 //! Outbox: the answers of one connection on their way out. While one send is in flight, the answers
-//! that come up gather for the next, so a busy connection costs one send for many answers.
+//! that come up gather for the next, so a busy connection costs one send for many answers. Its memory is the core's.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Poll, Waker};
 
-use crate::limits::OUTBOX_BYTES_MAX;
+use crate::send_buffers::SendBuffers;
 
 /// Answers that wait, and who waits for them or for room.
 #[derive(Default)]
 pub(crate) struct Outbox {
+    buffers: Rc<SendBuffers>,
+    /// Without memory while nothing waits.
     bytes: RefCell<Vec<u8>>,
     /// Large answers, each in memory of its own, and what waited when they came. They go out before `bytes`.
     whole: RefCell<VecDeque<Vec<u8>>>,
@@ -31,12 +34,26 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
+    pub(crate) fn new(buffers: &Rc<SendBuffers>) -> Self {
+        let mut outbox = Self::default();
+        outbox.buffers = Rc::clone(buffers);
+        outbox
+    }
+
     /// Lets `write` append an answer. Nobody gets it once the connection is abandoned.
     pub(crate) fn append(&self, write: impl FnOnce(&mut Vec<u8>)) {
-        if !self.abandoned.get() {
-            write(&mut self.bytes.borrow_mut());
-            wake(&self.sender);
+        if self.abandoned.get() {
+            return;
         }
+        let mut bytes = self.bytes.borrow_mut();
+        if bytes.capacity() == 0 {
+            *bytes = self.buffers.take();
+        }
+        let before = bytes.len();
+        write(&mut bytes);
+        self.buffers.grew(bytes.len().saturating_sub(before));
+        drop(bytes);
+        wake(&self.sender);
     }
 
     /// Adds an answer that has memory of its own, behind those that wait, without copying it.
@@ -47,6 +64,7 @@ impl Outbox {
         let before = std::mem::take(&mut *self.bytes.borrow_mut());
         self.whole_bytes
             .set(self.whole_bytes.get() + before.len() + answer.len());
+        self.buffers.grew(answer.len());
         let whole = [before, answer].into_iter().filter(|part| !part.is_empty());
         self.whole.borrow_mut().extend(whole);
         wake(&self.sender);
@@ -56,6 +74,11 @@ impl Outbox {
     pub(crate) fn close(&self) {
         self.closed.set(true);
         wake(&self.sender);
+        self.wake_reader();
+    }
+
+    /// The reading task is to look again, whatever it waits for.
+    pub(crate) fn wake_reader(&self) {
         wake(&self.held_back);
         wake(&self.reader);
     }
@@ -63,9 +86,11 @@ impl Outbox {
     /// The peer takes no more answers: what waits is dropped.
     pub(crate) fn abandon(&self) {
         self.abandoned.set(true);
-        *self.bytes.borrow_mut() = Vec::new();
+        let dropped = std::mem::take(&mut *self.bytes.borrow_mut());
+        self.buffers
+            .shrank(dropped.len() + self.whole_bytes.replace(0));
+        self.buffers.give_back(dropped);
         self.whole.borrow_mut().clear();
-        self.whole_bytes.set(0);
         self.close();
         wake(&self.sending);
     }
@@ -105,20 +130,16 @@ impl Outbox {
 
     /// True while more requests may be read for this connection's sake.
     pub(crate) fn has_room(&self) -> bool {
-        self.bytes.borrow().len() + self.whole_bytes.get() < OUTBOX_BYTES_MAX
+        self.buffers.has_room(self.waiting_bytes())
     }
 
-    /// The next bytes to send, exchanged for the empty `spare`, when the ones before are sent; `None` when the
-    /// outbox is closed and empty.
-    pub(crate) fn next(&self, spare: Vec<u8>) -> impl Future<Output = Option<Vec<u8>>> + '_ {
-        self.sending_bytes.set(0);
-        let mut spare = Some(spare);
+    /// The next bytes to send, when the ones before are sent; `None` when the outbox is closed and empty.
+    pub(crate) fn next(&self) -> impl Future<Output = Option<Vec<u8>>> + '_ {
         std::future::poll_fn(move |context| {
             if let Some(taken) = self.whole.borrow_mut().pop_front() {
                 self.whole_bytes
                     .set(self.whole_bytes.get().saturating_sub(taken.len()));
                 self.sending_bytes.set(taken.len());
-                wake(&self.held_back);
                 return Poll::Ready(Some(taken));
             }
             let mut bytes = self.bytes.borrow_mut();
@@ -129,12 +150,18 @@ impl Outbox {
                 *self.sender.borrow_mut() = Some(context.waker().clone());
                 return Poll::Pending;
             }
-            let taken = std::mem::replace(&mut *bytes, spare.take().unwrap_or_default());
+            let taken = std::mem::take(&mut *bytes);
             drop(bytes);
             self.sending_bytes.set(taken.len());
-            wake(&self.held_back);
             Poll::Ready(Some(taken))
         })
+    }
+
+    /// What [`Outbox::next`] gave is sent, or will not be.
+    pub(crate) fn sent(&self, buffer: Vec<u8>) {
+        self.buffers.shrank(self.sending_bytes.replace(0));
+        self.buffers.give_back(buffer);
+        wake(&self.held_back);
     }
 
     /// Wakes the reading task when there is room, or a request has been answered, or at the end.
@@ -157,6 +184,12 @@ impl Outbox {
     }
 }
 
+impl Drop for Outbox {
+    fn drop(&mut self) {
+        self.buffers.shrank(self.waiting_bytes());
+    }
+}
+
 fn wake(waker: &RefCell<Option<Waker>>) {
     let taken = waker.borrow_mut().take();
     if let Some(waker) = taken {
@@ -170,13 +203,14 @@ mod tests {
     use std::task::Context;
 
     use super::*;
+    use crate::limits::OUTBOX_BYTES_MAX;
 
     #[test]
     fn answers_gather_and_the_end_comes_after_the_last() {
         let outbox = Outbox::default();
         let mut context = Context::from_waker(Waker::noop());
         {
-            let mut next = pin!(outbox.next(Vec::new()));
+            let mut next = pin!(outbox.next());
             assert!(next.as_mut().poll(&mut context).is_pending());
             outbox.append(|bytes| bytes.extend_from_slice(b"one"));
             outbox.append(|bytes| bytes.extend_from_slice(b"two"));
@@ -188,13 +222,13 @@ mod tests {
         assert_eq!(outbox.waiting_bytes(), 6, "taken is not sent");
         outbox.append(|bytes| bytes.extend_from_slice(b"last"));
         assert_eq!(outbox.waiting_bytes(), 10);
+        assert_eq!(outbox.buffers.waiting_bytes(), 10);
+        outbox.sent(b"onetwo".to_vec());
+        assert_eq!(outbox.buffers.waiting_bytes(), 4);
         outbox.close();
-        let last = pin!(outbox.next(Vec::new())).poll(&mut context);
+        let last = pin!(outbox.next()).poll(&mut context);
         assert_eq!(last, Poll::Ready(Some(b"last".to_vec())));
-        assert_eq!(
-            pin!(outbox.next(Vec::new())).poll(&mut context),
-            Poll::Ready(None)
-        );
+        assert_eq!(pin!(outbox.next()).poll(&mut context), Poll::Ready(None));
     }
 
     #[test]
@@ -222,26 +256,40 @@ mod tests {
         outbox.append(|bytes| bytes.extend_from_slice(b"behind"));
         assert!(!outbox.has_room());
         assert_eq!(outbox.waiting_bytes(), OUTBOX_BYTES_MAX + 12);
-        let mut next = || match pin!(outbox.next(Vec::new())).poll(&mut context) {
+        let mut next = || match pin!(outbox.next()).poll(&mut context) {
             Poll::Ready(Some(bytes)) => bytes,
             Poll::Ready(None) | Poll::Pending => panic!("nothing to send"),
         };
         assert_eq!(next(), b"before");
+        outbox.sent(Vec::new());
         let large = next();
         assert_eq!((large.len(), large.as_ptr()), (OUTBOX_BYTES_MAX, place));
-        assert_eq!(next(), b"behind");
+        outbox.sent(large);
         assert!(outbox.has_room());
+        assert_eq!(next(), b"behind");
         outbox.append_whole(vec![1]);
         outbox.abandon();
         outbox.append_whole(vec![1]);
-        assert_eq!(outbox.waiting_bytes(), 6, "the send that is over with");
+        assert_eq!(outbox.waiting_bytes(), 6, "the send in flight");
+        assert_eq!(outbox.buffers.waiting_bytes(), 6);
     }
 
     #[test]
-    fn a_full_outbox_has_no_room() {
-        let outbox = Outbox::default();
+    fn a_full_outbox_has_no_room_until_it_is_sent() {
+        let buffers = Rc::default();
+        let outbox = Outbox::new(&buffers);
         assert!(outbox.has_room());
         outbox.append(|bytes| bytes.resize(OUTBOX_BYTES_MAX, 0));
         assert!(!outbox.has_room());
+        let mut context = Context::from_waker(Waker::noop());
+        let Poll::Ready(Some(sending)) = pin!(outbox.next()).poll(&mut context) else {
+            panic!("nothing to send")
+        };
+        assert!(!outbox.has_room(), "a send in flight is not taken yet");
+        outbox.sent(sending);
+        assert!(outbox.has_room());
+        outbox.append(|bytes| bytes.push(0));
+        drop(outbox);
+        assert_eq!(buffers.waiting_bytes(), 0);
     }
 }

@@ -4,6 +4,7 @@
 mod backups;
 mod commit;
 mod operate;
+mod operators;
 mod pages;
 mod records;
 mod rows;
@@ -18,6 +19,10 @@ pub use backups::{
 };
 pub use commit::CommitArguments;
 pub use operate::OperateArguments;
+pub use operators::{
+    CloseArguments, ConfigCommand, ConfigGetArguments, ConfigSetArguments, ConnectionColumn,
+    ConnectionsArguments, ConnectionsCommand, ControlArguments, QuiesceArguments, SlowArguments,
+};
 pub use pages::{CompletionArguments, ManArguments};
 pub use records::{
     DeleteArguments, ExistsArguments, GetArguments, KeyArguments, KeysArguments, PutArguments,
@@ -95,8 +100,17 @@ pub enum Command {
     /// Show the node's counters
     Stats(StatsArguments),
     /// Ask the node for a sign of life and what it is
-    #[command(visible_alias = "hello")]
+    #[command(visible_aliases = ["hello", "info"])]
     Ping(PingArguments),
+    /// Show the last slow operations
+    Slow(SlowArguments),
+    /// Show who is connected, or close a connection
+    Connections(ConnectionsArguments),
+    /// Take the node out of service before a restart, or back into it
+    Quiesce(QuiesceArguments),
+    /// Show the configuration of the running node, or change live keys of it
+    #[command(subcommand)]
+    Config(ConfigCommand),
     /// Write the completion script of a shell
     Completion(CompletionArguments),
     /// Write the manual pages
@@ -122,7 +136,8 @@ pub struct NodeArguments {
         long,
         value_name = "HOST[:PORT]",
         default_value = "127.0.0.1:4100",
-        env = "CORELITH_HOST"
+        env = "CORELITH_HOST",
+        value_parser = parse_host
     )]
     pub host: String,
 
@@ -147,17 +162,37 @@ impl NodeArguments {
     /// The address with its port.
     #[must_use]
     pub fn address(&self) -> String {
-        // What has a colon outside brackets has a port; an IPv6 address without brackets has several.
-        let after_brackets = self.host.rsplit(']').next().unwrap_or_default();
-        match after_brackets.matches(':').count() {
-            0 => format!("{}:{DEFAULT_PORT}", self.host),
-            1 => self.host.clone(),
-            _ => format!("[{}]:{DEFAULT_PORT}", self.host),
-        }
+        with_port(&self.host, DEFAULT_PORT)
+    }
+}
+
+/// The address with its port, or with this one if it has none.
+fn with_port(host: &str, port: u16) -> String {
+    // What has a colon outside brackets has a port; an IPv6 address without brackets has several.
+    let after_brackets = host.rsplit(']').next().unwrap_or_default();
+    match after_brackets.matches(':').count() {
+        0 => format!("{host}:{port}"),
+        1 => host.to_owned(),
+        _ => format!("[{host}]:{port}"),
     }
 }
 
 const DEFAULT_PORT: u16 = 4100;
+
+/// Checks what can be seen of an address without a network: that its port is one.
+fn parse_host(text: &str) -> Result<String, String> {
+    let after_brackets = text.rsplit(']').next().unwrap_or_default();
+    let is_port = match after_brackets.split_once(':') {
+        // Without brackets, several colons are an address of version 6 without a port.
+        Some((_, rest)) if rest.contains(':') => true,
+        Some((_, port)) => port.parse::<u16>().is_ok_and(|port| port > 0),
+        None => true,
+    };
+    if text.is_empty() || !is_port {
+        return Err("write HOST or HOST:PORT, the port a number from 1 to 65535".to_owned());
+    }
+    Ok(text.to_owned())
+}
 
 fn parse_seconds(text: &str) -> Result<Duration, String> {
     let seconds = text
@@ -196,6 +231,22 @@ mod tests {
                 panic!("not a ping")
             };
             assert_eq!(ping.node.address(), address);
+        }
+    }
+
+    #[test]
+    fn ports() {
+        for host in ["localhost", "127.0.0.1:1", "[::1]:65535", "::1", "[::1]"] {
+            assert_eq!(parse_host(host), Ok(host.to_owned()));
+        }
+        for host in [
+            "",
+            "localhost:",
+            "localhost:abc",
+            "127.0.0.1:0",
+            "[::1]:99999",
+        ] {
+            assert!(parse_host(host).is_err(), "{host}");
         }
     }
 

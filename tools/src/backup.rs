@@ -25,9 +25,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use corelith_client::{
-    Client, LastUpdateMs, Namespace, PartitionId, PartitionPage, ScanOptions, Scanned,
-};
+use corelith_client::{LastUpdateMs, Namespace, PartitionId, PartitionPage, ScanOptions, Scanned};
 use corelith_io::Clock;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
@@ -35,7 +33,7 @@ use serde::Serialize;
 use crate::arguments::{BackupArguments, BackupCommand};
 use crate::damage::Damages;
 use crate::failure::{Exit, Failure};
-use crate::node::{failure_of, namespace_of, with_node};
+use crate::node::{check_namespace, failure_of, namespace_of, with_node};
 use crate::notice::Notices;
 use crate::output::Output;
 use crate::pace::{Pace, Pauses, TRIES_MAX, is_passing};
@@ -85,7 +83,7 @@ fn create(arguments: &BackupArguments, output: &Path, is_json: bool) -> Result<(
             let name = namespace.name().to_owned();
             let header = FileHeader {
                 identity: random_identity()?,
-                node_id: node_id_of(&client, &name).await?,
+                node_id: check_namespace(&client, &name).await?.node_id,
                 start_ms: ms_since_2010(&clock),
                 since_ms: since_ms(arguments, &name)?,
                 namespace: name.clone(),
@@ -171,17 +169,6 @@ fn since_ms(arguments: &BackupArguments, namespace: &str) -> Result<u64, Failure
     }
     // Zero would be all records.
     Ok(header.start_ms.saturating_sub(CLOCK_MARGIN_MS).max(1))
-}
-
-async fn node_id_of(client: &Client, namespace: &str) -> Result<u64, Failure> {
-    let node = client.describe().await.map_err(failure_of)?;
-    if node.namespaces.iter().any(|name| name == namespace) {
-        return Ok(node.node_id);
-    }
-    let name = namespace.to_owned();
-    Err(failure_of(corelith_client::Error::UnknownNamespace {
-        name,
-    }))
 }
 
 /// A backup under way.

@@ -25,6 +25,9 @@ impl BinArgument {
                 "write BIN=VALUE or BIN:TYPE=VALUE, as in {argument}=..., in one piece: quote a value with spaces"
             ));
         };
+        if left.is_empty() || left.starts_with(':') {
+            return Err("write the bin's name before the value, as in city=Berlin".to_owned());
+        }
         let (name, kind) = left.rsplit_once(':').unwrap_or((left, "auto"));
         BinName::new(name).map_err(|error| format!("the bin's name {name:?}: {error}"))?;
         let value = match GivenType::from_name(kind) {

@@ -12,10 +12,12 @@ pub mod usage;
 
 pub mod volume;
 
+pub mod control;
 pub mod damage;
 pub mod many;
 pub mod node;
 pub mod operate;
+pub mod operators;
 pub mod record_json;
 pub mod records;
 pub mod scan;
@@ -40,6 +42,7 @@ pub mod json;
 pub mod key_text;
 pub mod nearest;
 pub mod size;
+pub mod table;
 pub mod time_text;
 pub mod ttl_text;
 
@@ -85,6 +88,10 @@ fn carry_out(arguments: &Arguments) -> Result<(), Failure> {
         Command::Truncate(truncate) => truncate::truncate(truncate, is_json),
         Command::Stats(stats) => statistics::stats(stats, is_json),
         Command::Ping(node) => statistics::ping(node, is_json),
+        Command::Slow(slow) => operators::slow(slow, is_json),
+        Command::Connections(connections) => operators::connections(connections, is_json),
+        Command::Quiesce(quiesce) => operators::quiesce(quiesce, is_json),
+        Command::Config(config) => operators::config(config, is_json),
         Command::Load(load) => load::load(load, is_json),
         Command::Export(export) => export::export(export, is_json),
         Command::Backup(backup) => backup::backup(backup, is_json),

@@ -3,10 +3,13 @@
 
 use std::time::Duration;
 
-use corelith_client::{Client, ClientOptions, Doubt, Error, Namespace, Refused, Status};
+use corelith_client::{
+    Client, ClientOptions, ConnectError, Doubt, Error, Namespace, NodeDescription, Refused, Status,
+};
 
 use crate::arguments::{NodeArguments, PlaceArguments};
 use crate::failure::{Exit, Failure};
+use crate::nearest::did_you_mean;
 
 /// Connects and runs `work`.
 ///
@@ -40,15 +43,35 @@ pub fn with_node<T>(
     outcome
 }
 
-/// The namespace that was named, or the one that is meant.
+/// The namespace that was named, or the one that is meant. No request is made for that: the names stand in the
+/// node's hello.
 ///
 /// # Errors
-/// The node did not say which there are.
+/// The node did not say which there are, or has none of this name.
 pub async fn namespace_of(place: &PlaceArguments, client: &Client) -> Result<Namespace, Failure> {
     match &place.namespace {
-        Some(name) => Ok(client.namespace(name)),
+        Some(name) => {
+            check_namespace(client, name).await?;
+            Ok(client.namespace(name))
+        }
         None => client.default_namespace().await.map_err(failure_of),
     }
+}
+
+/// Says which namespaces the node has, if not the one that is wanted. Returns what else it said of itself.
+///
+/// # Errors
+/// The node has no such namespace, or does not answer.
+pub async fn check_namespace(client: &Client, name: &str) -> Result<NodeDescription, Failure> {
+    let node = client.describe().await.map_err(failure_of)?;
+    if node.namespaces.iter().any(|known| known == name) {
+        return Ok(node);
+    }
+    let nearest = did_you_mean(name, node.namespaces.iter().map(String::as_str));
+    let problem = format!("the node has no namespace {name:?}{nearest}");
+    let known = node.namespaces.join(", ");
+    let remedy = format!("give one of the node's with --namespace: {known}");
+    Err(Failure::new(problem, remedy))
 }
 
 /// A node on the same network answers a hello in far less, or is not there.
@@ -61,6 +84,18 @@ pub fn failure_of(error: Error) -> Failure {
     let (remedy, exit) = match &error {
         Error::InDoubt(doubt) => return in_doubt(doubt, &problem),
         Error::Refused(refused) => return refusal(refused),
+        Error::Disconnected(ConnectError::Resolve { .. }) => (
+            "see that the name is right, or give an address with --host",
+            Exit::Partial,
+        ),
+        Error::Disconnected(ConnectError::Refused { refused, .. })
+            if refused.status == Status::Stopping =>
+        {
+            (
+                "use another node, or try again when it serves; `corelith quiesce --undo` ends a quiesce",
+                Exit::Partial,
+            )
+        }
         Error::Disconnected(_) => (
             "see that corelithd runs and that --host is its address (corelithd prints it when it starts)",
             Exit::Partial,

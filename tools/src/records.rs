@@ -47,7 +47,7 @@ pub fn put(arguments: &PutArguments, is_json: bool) -> Result<(), Failure> {
             .await
             .map_err(failure_of)
     })?;
-    print_written(metadata, is_json)
+    print_written("written", metadata, is_json)
 }
 
 /// `corelith get`.
@@ -85,6 +85,9 @@ pub fn get(arguments: &GetArguments, is_json: bool) -> Result<(), Failure> {
         })?;
     } else {
         output.line(describe(&record))?;
+        if !names.is_empty() && record.content().bins().is_empty() {
+            output.line("  it has none of these bins")?;
+        }
         print_bins(&mut output, &record)?;
     }
     output.finish()
@@ -186,7 +189,7 @@ pub fn touch(arguments: &TouchArguments, is_json: bool) -> Result<(), Failure> {
         let touched = namespace.touch(&request).await.map_err(failure_of)?;
         touched.ok_or_else(|| arguments.key.not_found(&namespace))
     })?;
-    print_written(metadata, is_json)
+    print_written("touched", metadata, is_json)
 }
 
 impl KeyArguments {
@@ -213,13 +216,13 @@ impl KeyArguments {
     }
 }
 
-fn print_written(metadata: RecordMetadata, is_json: bool) -> Result<(), Failure> {
+fn print_written(what: &str, metadata: RecordMetadata, is_json: bool) -> Result<(), Failure> {
     let generation = metadata.generation.get();
     let mut output = Output::new();
     if is_json {
         output.json(&Written { generation })?;
     } else {
-        output.line(format!("written, generation {generation}"))?;
+        output.line(format!("{what}, generation {generation}"))?;
     }
     output.finish()
 }

@@ -23,7 +23,7 @@ use crate::backup::error::failure;
 use crate::backup::reader::BackupReader;
 use crate::failure::{Exit, Failure};
 use crate::load::is_final;
-use crate::node::{failure_of, with_node};
+use crate::node::{check_namespace, failure_of, with_node};
 use crate::notice::Notices;
 use crate::output::Output;
 use crate::pace::Pace;
@@ -49,7 +49,7 @@ pub fn restore(arguments: &RestoreArguments, is_json: bool) -> Result<(), Failur
         let backed_up = reader.header();
         let name = arguments.namespace.as_ref().unwrap_or(&backed_up.namespace);
         let namespace = client.namespace(name);
-        let node_id = client.describe().await.map_err(failure_of)?.node_id;
+        let node_id = check_namespace(&client, name).await?.node_id;
         let journal = match &arguments.journal {
             Some(path) => Some(Journal::open(path, &backed_up.identity, node_id, name)?),
             None => None,

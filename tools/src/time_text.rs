@@ -2,6 +2,33 @@
 
 use std::time::{Duration, SystemTime};
 
+/// "1.250 ms", "87 us", "2.031 s".
+#[must_use]
+pub fn display_latency(latency_us: u64) -> String {
+    match latency_us {
+        0..1_000 => format!("{latency_us} us"),
+        1_000..1_000_000 => format!("{}.{:03} ms", latency_us / 1000, latency_us % 1000),
+        _ => format!(
+            "{}.{:03} s",
+            latency_us / 1_000_000,
+            latency_us / 1000 % 1000
+        ),
+    }
+}
+
+/// "0.250 s", "59 s", "2 h 14 min", "9 d 3 h": two units at most.
+#[must_use]
+pub fn display_span(span_ms: u64) -> String {
+    let seconds = span_ms / 1000;
+    match seconds {
+        0 => format!("0.{span_ms:03} s"),
+        1..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        3600..86_400 => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
+        _ => format!("{} d {} h", seconds / 86_400, seconds / 3600 % 24),
+    }
+}
+
 /// "2026-11-22T23:10:01.250Z". Moments before 1970 are shown as 1970.
 #[must_use]
 pub fn display_time(time: SystemTime) -> String {
@@ -48,6 +75,22 @@ fn civil(days: u64) -> (u64, u64, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn spans_and_latencies() {
+        for (latency_us, text) in [(87, "87 us"), (1250, "1.250 ms"), (2_031_700, "2.031 s")] {
+            assert_eq!(display_latency(latency_us), text);
+        }
+        for (seconds, text) in [
+            (59, "59 s"),
+            (61, "1 min 1 s"),
+            (8060, "2 h 14 min"),
+            (788_400, "9 d 3 h"),
+        ] {
+            assert_eq!(display_span(seconds * 1000), text);
+        }
+        assert_eq!(display_span(250), "0.250 s");
+    }
 
     #[test]
     fn known_moments() {

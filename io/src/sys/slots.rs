@@ -51,9 +51,12 @@ struct Slot<T> {
     tracker: T,
 }
 
-/// All operations of a ring. `T` is what the caller keeps beside each.
+/// All operations of a ring. `T` is what the caller keeps beside each. The places of all slots are reserved at the
+/// start, so that none moves; a slot takes memory from its first use on.
 pub(crate) struct Slots<T> {
     slots: Vec<Slot<T>>,
+    /// Slots that there may be.
+    slot_count: usize,
     /// Free slots, the last one freed on top, while its memory is warm.
     free: Vec<u32>,
     /// So many free slots are kept for operations that must not be refused.
@@ -63,15 +66,11 @@ pub(crate) struct Slots<T> {
 
 impl<T: Default> Slots<T> {
     pub(in crate::sys) fn new(slot_count: u32, reserved_count: u32) -> Self {
-        let free_slot = |_| Slot {
-            generation: 0,
-            phase: Phase::Free,
-            operation: None,
-            tracker: T::default(),
-        };
+        let slot_count = index(slot_count);
         Self {
-            slots: (0..slot_count).map(free_slot).collect(),
-            free: (0..slot_count).rev().collect(),
+            slots: Vec::with_capacity(slot_count),
+            slot_count,
+            free: Vec::with_capacity(slot_count),
             reserved_count: index(reserved_count),
             in_kernel_count: 0,
         }
@@ -84,12 +83,34 @@ impl<T: Default> Slots<T> {
 
     /// Whether an ordinary operation finds a place.
     pub(in crate::sys) fn has_free(&self) -> bool {
-        self.free.len() > self.reserved_count
+        self.free_count() > self.reserved_count
     }
 
     /// Whether there is room for `count` operations, the reserved slots included.
     pub(in crate::sys) fn has_reserved(&self, count: usize) -> bool {
-        self.free.len() >= count
+        self.free_count() >= count
+    }
+
+    fn free_count(&self) -> usize {
+        self.free.len() + (self.slot_count - self.slots.len())
+    }
+
+    /// A free slot: one that was used before, or else one more.
+    fn free_slot(&mut self) -> Option<u32> {
+        if let Some(number) = self.free.pop() {
+            return Some(number);
+        }
+        if self.slots.len() >= self.slot_count {
+            return None;
+        }
+        let number = u32::try_from(self.slots.len()).ok()?;
+        self.slots.push(Slot {
+            generation: 0,
+            phase: Phase::Free,
+            operation: None,
+            tracker: T::default(),
+        });
+        Some(number)
     }
 
     /// Takes an operation in; the caller submits it. Gives it back if every slot is in use, the
@@ -99,7 +120,7 @@ impl<T: Default> Slots<T> {
         operation: Operation,
         tracker: T,
     ) -> Result<Key, Operation> {
-        let Some(number) = self.free.pop() else {
+        let Some(number) = self.free_slot() else {
             return Err(operation);
         };
         let Some(slot) = self.slots.get_mut(index(number)) else {
@@ -186,6 +207,8 @@ impl<T: Default> Slots<T> {
     /// Gives up all memory that operations own, because the kernel did not give it back.
     pub(in crate::sys) fn leak(&mut self) {
         std::mem::forget(std::mem::take(&mut self.slots));
+        self.free.clear();
+        self.slot_count = 0;
     }
 }
 

@@ -1,11 +1,11 @@
 //! SIGHUP: the file is read again, what can change while the node runs is changed, and of the rest it is said that
-//! it needs a restart. A file with a fault changes nothing.
+//! it needs a restart. A file with a fault changes nothing. And an operator's change of one key.
 
 use std::sync::Arc;
 
 use corelith_io::MailboxSender;
 
-use crate::configuration::{Configuration, Reload};
+use crate::configuration::{Changed, Configuration, Reload, Unchanged};
 use crate::core::Order;
 use crate::logging::LogControl;
 use crate::options::Options;
@@ -33,14 +33,37 @@ impl Settings {
                 return;
             }
         };
+        self.tell(cores);
+        self.say(&reload);
+    }
+
+    /// Sets one live key and tells the cores.
+    pub(super) fn change(
+        &mut self,
+        (key, value): (&str, &str),
+        cores: &mut [MailboxSender<Order>],
+    ) -> Result<Changed, Unchanged> {
+        let changed = self.current.change(key, value)?;
+        if key == "log.level" && !self.log.set_level(self.current.log_level) {
+            let key = key.to_owned();
+            return Err(Unchanged::Overruled { key });
+        }
+        self.tell(cores);
+        let (path, value) = (&changed.setting.path, &changed.setting.value);
+        tracing::info!("an operator has set {path} = {value}");
+        Ok(changed)
+    }
+
+    fn tell(&self, cores: &mut [MailboxSender<Order>]) {
         let live = Arc::new(self.current.live());
         for core in cores {
             // A core whose mailbox is gone has failed, and the main thread is about to be told.
             if core.try_send(Order::Configure(Arc::clone(&live))).is_err() {
-                tracing::error!("SIGHUP: a core could not be told; send the signal again");
+                tracing::error!(
+                    "a core could not be told of a change; send SIGHUP, or set it again"
+                );
             }
         }
-        self.say(&reload);
     }
 
     fn say(&self, reload: &Reload) {

@@ -100,7 +100,13 @@ mod tests {
             let is_obeyed = match &order {
                 Order::Drain { .. } => drains[usize::from(core)],
                 Order::Finish => finishes[usize::from(core)],
-                Order::Report(_) | Order::Live(_) | Order::Configure(_) => false,
+                Order::Report(_)
+                | Order::Live(_)
+                | Order::Configure(_)
+                | Order::Connections { .. }
+                | Order::Slow(_)
+                | Order::Close { .. }
+                | Order::Quiesce { .. } => false,
             };
             if !is_obeyed {
                 // A core that waits for a device keeps what it was given.

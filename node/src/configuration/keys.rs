@@ -10,7 +10,8 @@ use corelith_wire::limits::{PAYLOAD_LENGTH_BYTES_MAX, SHARDS_MAX, TTL_S_MAX};
 
 use super::document::{Entry, Problem, Value};
 use super::units::{
-    parse_flush_interval, parse_ms, parse_size, parse_stop_timeout, show_ms, show_size,
+    parse_flush_interval, parse_ms, parse_size, parse_slow_log, parse_stop_timeout, show_ms,
+    show_size,
 };
 use super::{Configuration, CoreChoice, NamespaceConfiguration};
 use crate::commit::CommitChoice;
@@ -51,7 +52,7 @@ const fn live<T>(name: &'static str, set: Set<T>, show: fn(&T) -> Option<String>
     }
 }
 
-const NODE_KEYS: [KeyOf<Configuration>; 10] = [
+const NODE_KEYS: [KeyOf<Configuration>; 11] = [
     fixed(
         "node.listen",
         |node, value| put(&mut node.listen, address(value)),
@@ -100,7 +101,7 @@ const NODE_KEYS: [KeyOf<Configuration>; 10] = [
                 .number()
                 .and_then(|number| usize::try_from(number).ok())
                 .filter(|count| (1..=CONNECTIONS_PER_CORE_MAX).contains(count));
-            let count = count.ok_or("a number from 1 to 1000000");
+            let count = count.ok_or("a number from 1 to 500000");
             put(&mut node.connections_per_core_max, count)
         },
         |node| Some(node.connections_per_core_max.to_string()),
@@ -116,6 +117,15 @@ const NODE_KEYS: [KeyOf<Configuration>; 10] = [
             let timeout_ms = u64::try_from(node.stop_timeout.as_millis()).ok()?;
             Some(quoted(&show_ms(timeout_ms)))
         },
+    ),
+    live(
+        "node.slow_log",
+        |node, value| {
+            let threshold = value.text().and_then(|text| parse_slow_log(text).ok());
+            let threshold = threshold.ok_or("a time such as \"10 ms\" or \"500 us\", or \"off\"");
+            put(&mut node.slow_log, threshold)
+        },
+        |node| Some(quoted(&node.slow_log.to_string())),
     ),
     live(
         "log.level",
@@ -371,6 +381,22 @@ impl Configuration {
             (Some(key), Some(namespace)) => (key.set)(namespace, &entry.value).map_err(problem),
             (None, _) | (_, None) => Ok(()),
         }
+    }
+
+    /// Sets a key by its whole name: what it takes instead, if not this. `None` if there is no such key.
+    pub(super) fn set_by_path(
+        &mut self,
+        path: &str,
+        value: &Value,
+    ) -> Option<Result<(), &'static str>> {
+        if let Some(key) = NODE_KEYS.iter().find(|key| key.name == path) {
+            return Some((key.set)(self, value));
+        }
+        self.namespaces.iter_mut().find_map(|namespace| {
+            let name = path.strip_prefix(&format!("namespace.{}.", namespace.name()))?;
+            let key = NAMESPACE_KEYS.iter().find(|key| key.name == name)?;
+            Some((key.set)(namespace, value))
+        })
     }
 
     /// Every key as it stands.

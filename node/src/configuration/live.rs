@@ -2,7 +2,7 @@
 //! they need a restart.
 
 use super::keys::Setting;
-use super::{Configuration, ConfigurationError};
+use super::{Configuration, ConfigurationError, SlowThreshold};
 use crate::namespaces::Policy;
 use crate::options::Options;
 
@@ -11,6 +11,8 @@ use crate::options::Options;
 pub(crate) struct LiveSettings {
     /// Connections that a core takes.
     pub(crate) connections_per_core_max: usize,
+    /// From what time on an operation is slow.
+    pub(crate) slow_log: SlowThreshold,
     /// By the names of their namespaces; without a name, of all.
     pub(crate) policies: Vec<(Option<String>, Policy)>,
 }
@@ -31,6 +33,7 @@ impl Configuration {
     pub(crate) fn live(&self) -> LiveSettings {
         LiveSettings {
             connections_per_core_max: self.connections_per_core_max,
+            slow_log: self.slow_log,
             policies: self
                 .namespaces
                 .iter()
@@ -73,6 +76,7 @@ impl Configuration {
             .filter(|setting| !after.iter().any(|found| found.path == setting.path));
         reload.gone.extend(gone.cloned());
         self.connections_per_core_max = other.connections_per_core_max;
+        self.slow_log = other.slow_log;
         self.log_level = other.log_level;
         for namespace in &mut self.namespaces {
             let found = other

@@ -3,9 +3,12 @@
 //!
 //! Of our own: the crates for sizes take "K" and "KB" for 1000, and none says which units a message may offer.
 
+use std::fmt;
 use std::time::Duration;
 
-use crate::limits::{FLUSH_INTERVAL_MAX_MS, STOP_TIMEOUT_MAX, STOP_TIMEOUT_MIN};
+use crate::limits::{
+    FLUSH_INTERVAL_MAX_MS, SLOW_LOG_DEFAULT_US, STOP_TIMEOUT_MAX, STOP_TIMEOUT_MIN,
+};
 
 /// Sizes, largest first; the second name is the short form of command lines.
 const SIZES: [(&str, &str, u64); 5] = [
@@ -78,6 +81,60 @@ pub(crate) fn parse_stop_timeout(text: &str) -> Result<Duration, String> {
         .map(Duration::from_millis)
         .filter(|timeout| (STOP_TIMEOUT_MIN..=STOP_TIMEOUT_MAX).contains(timeout))
         .ok_or_else(|| format!("{text:?} is not from 100ms to 1h: write a time such as 10s"))
+}
+
+/// From what time on an operation is slow.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum SlowThreshold {
+    /// Never.
+    Off,
+    /// From so many microseconds on.
+    From { latency_us: u64 },
+}
+
+impl SlowThreshold {
+    /// Unless it is said.
+    pub(crate) const DEFAULT: Self = Self::From {
+        latency_us: SLOW_LOG_DEFAULT_US,
+    };
+
+    /// The least latency that is slow, in ns.
+    pub(crate) const fn latency_ns(self) -> u64 {
+        match self {
+            Self::Off => u64::MAX,
+            Self::From { latency_us } => latency_us.saturating_mul(1000),
+        }
+    }
+}
+
+/// As it can be read again.
+impl fmt::Display for SlowThreshold {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Off => formatter.write_str("off"),
+            Self::From { latency_us } if latency_us.is_multiple_of(1000) => {
+                formatter.write_str(&show_ms(latency_us / 1000))
+            }
+            Self::From { latency_us } => write!(formatter, "{latency_us} us"),
+        }
+    }
+}
+
+/// From what time on an operation is slow.
+///
+/// # Errors
+/// What to write instead.
+pub(crate) fn parse_slow_log(text: &str) -> Result<SlowThreshold, String> {
+    if text == "off" {
+        return Ok(SlowThreshold::Off);
+    }
+    let in_us = match split(text) {
+        Some((number, "us")) => Some(number).filter(|latency_us| *latency_us > 0),
+        _ => parse_ms(text).and_then(|time_ms| time_ms.checked_mul(1000)),
+    };
+    in_us
+        .map(|latency_us| SlowThreshold::From { latency_us })
+        .ok_or_else(|| format!("{text:?} is no time: write one such as 10ms, 500us or 1s, or off"))
 }
 
 /// How often buffered writes are sent to the devices.
@@ -176,6 +233,25 @@ mod tests {
         assert_eq!(parse_seconds("1d"), Ok(86_400));
         assert!(parse_seconds("100ms").is_err());
         assert_eq!(show_ms(1500), "1500 ms");
+    }
+
+    #[test]
+    fn slow_logs() {
+        assert_eq!(parse_slow_log("off"), Ok(SlowThreshold::Off));
+        for (text, latency_us, shown) in [
+            ("10ms", 10_000, "10 ms"),
+            ("500 us", 500, "500 us"),
+            ("2000us", 2000, "2 ms"),
+            ("1 s", 1_000_000, "1 s"),
+        ] {
+            let threshold = SlowThreshold::From { latency_us };
+            assert_eq!(parse_slow_log(text), Ok(threshold), "{text}");
+            assert_eq!(threshold.to_string(), shown);
+            assert_eq!(threshold.latency_ns(), latency_us * 1000);
+        }
+        for wrong in ["", "0s", "0us", "10", "on", "-1ms"] {
+            assert!(parse_slow_log(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -9,13 +9,15 @@ use corelith_wire::{
     Answer, BatchRows, FrameHeader, MessageKind, NamespaceId, Refusal, Request, Status,
 };
 
-use super::{Connection, finish_rows, reply};
+use super::{Connection, answered, finish_rows, reply};
 use crate::core::Core;
 use crate::frames::body_of;
 use crate::limits::{BATCH_ROW_ANSWER_BYTES, IN_FLIGHT_PER_CONNECTION_MAX, PAYLOAD_BYTES};
 use crate::metrics::add;
 use crate::operation::{BatchPart, Context, run_part};
 use crate::refusal::busy;
+use crate::slow::Course;
+use crate::turns::cost_units;
 
 /// Number of a batch on the core where it arrived; never used twice.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -42,18 +44,21 @@ struct Batch {
     header: FrameHeader,
     arrived_ns: u64,
     row_count: u32,
+    /// What its connection's turn has paid.
+    paid_units: u32,
     parts_out: usize,
     /// The answers' frames that are there.
     answers: Vec<u8>,
 }
 
-/// Takes on a batch: every row is on its way to its owner, or refused, when this returns.
+/// Takes on a batch: every row is on its way to its owner, or refused, when this returns. True if the answer will give
+/// back what the connection's turn has paid for it.
 pub(super) fn batch(
     core: &Rc<Core>,
     connection: &Rc<Connection>,
     (header, frame): (&FrameHeader, &[u8]),
     arrived_ns: u64,
-) {
+) -> bool {
     let namespace = header
         .namespace()
         .filter(|id| core.namespaces.get(*id).is_some());
@@ -61,7 +66,7 @@ pub(super) fn batch(
     let refusal = match (Request::decode(header, body_of(frame)), namespace) {
         (Err(error), _) => Refusal::new(error.status()),
         (Ok(_), None) => Refusal::new(Status::UnknownNamespace),
-        (Ok(_), _) if core.stopping.get() => Refusal::new(Status::Stopping),
+        (Ok(_), _) if core.takes_no_work() => Refusal::new(Status::Stopping),
         (Ok(Request::Batch(request)), Some(namespace)) => {
             let row_count = u32::try_from(request.rows.iter().count()).unwrap_or(u32::MAX);
             // A batch counts as many requests as it has rows, or it would be a way around the bound.
@@ -74,10 +79,12 @@ pub(super) fn batch(
                     header: *header,
                     arrived_ns,
                     row_count,
+                    paid_units: cost_units(header, frame.len()),
                     parts_out: 0,
                     answers: core.spare(),
                 };
-                return send_out(core, batch, (namespace, request.rows));
+                send_out(core, batch, (namespace, request.rows));
+                return true;
             }
             busy()
         }
@@ -87,6 +94,7 @@ pub(super) fn batch(
     connection.outbox.append(|out| {
         reply(&mut core.encoder.borrow_mut(), out, header).refuse(&refusal);
     });
+    false
 }
 
 /// Splits the rows by owner and sends them there.
@@ -250,18 +258,32 @@ fn answer(core: &Rc<Core>, key: BatchKey) {
         header,
         arrived_ns,
         row_count,
+        paid_units,
         answers,
         ..
     } = batch;
+    core.turns.release(paid_units);
     if let Some(namespace) = header.namespace().and_then(|id| core.namespaces.get(id)) {
         let outcomes = &namespace.shards.outcomes;
         outcomes.count(MessageKind::Batch, Status::Ok);
     }
+    let mut answer_bytes = 0;
     connection.outbox.append(|out| {
+        let before = out.len();
         let mut encoder = core.encoder.borrow_mut();
         let rows = BatchRows::new(&answers);
         reply(&mut encoder, out, &header).answer(&Answer::Batch(rows));
+        answer_bytes = out.len() - before;
     });
     core.recycle(answers);
-    finish_rows(core, &connection, (Some(&header), row_count), arrived_ns);
+    // Its rows may have several owners: where it waited is told of no single one.
+    let course = Course {
+        arrived_ns,
+        started_ns: arrived_ns,
+        ended_ns: core.ring.turn_ns(),
+        owner: core.number,
+        answer_bytes,
+    };
+    answered(core, &header, &[], course);
+    finish_rows(core, &connection, row_count);
 }

@@ -23,7 +23,18 @@ pub(super) fn hello(
     frame: &[u8],
 ) {
     let agreed = match Request::decode(header, body_of(frame)) {
-        Ok(Request::Hello(hello)) => agree(&hello),
+        Ok(Request::Hello(hello)) => {
+            hello
+                .client_name
+                .clone_into(&mut connection.account.client_name.borrow_mut());
+            if core.takes_no_work() {
+                Err(Refusal::new(Status::Stopping).explained(
+                    "the node is out of service: it stops, or an operator has quiesced it",
+                ))
+            } else {
+                agree(&hello)
+            }
+        }
         Ok(_) => Err(Refusal::new(Status::Malformed)),
         Err(error) => Err(Refusal::new(error.status())),
     };
@@ -86,7 +97,7 @@ pub(super) fn statistics(
 ) {
     let refusal = match Request::decode(header, body_of(frame)) {
         Err(error) => Refusal::new(error.status()),
-        Ok(_) if core.stopping.get() => Refusal::new(Status::Stopping),
+        Ok(_) if core.takes_no_work() => Refusal::new(Status::Stopping),
         Ok(_) if connection.in_flight.get() >= IN_FLIGHT_PER_CONNECTION_MAX => busy(),
         Ok(Request::Statistics(request)) => {
             connection.in_flight.set(connection.in_flight.get() + 1);
@@ -127,7 +138,7 @@ async fn gather(core: Rc<Core>, connection: Rc<Connection>, header: FrameHeader,
             Err(GatherBusy) => reply.refuse(&busy()),
         }
     });
-    finish(&core, &connection, None, 0);
+    finish(&core, &connection);
 }
 
 fn agree(hello: &HelloRequest<'_>) -> Result<ProtocolVersion, Refusal<'static>> {

@@ -4,11 +4,12 @@ use std::rc::Rc;
 
 use corelith_wire::{Answer, FrameHeader, MessageKind, Refusal, Request, Status};
 
-use super::{Connection, finish, reply};
+use super::{Connection, answered, finish, reply};
 use crate::core::{Core, Truncation};
 use crate::frames::body_of;
 use crate::limits::IN_FLIGHT_PER_CONNECTION_MAX;
 use crate::refusal::busy;
+use crate::slow::Course;
 
 /// Truncates, and answers.
 pub(super) fn truncate(
@@ -23,7 +24,7 @@ pub(super) fn truncate(
     let refusal = match (Request::decode(header, body_of(frame)), namespace) {
         (Err(error), _) => Refusal::new(error.status()),
         (Ok(_), None) => Refusal::new(Status::UnknownNamespace),
-        (Ok(_), _) if core.stopping.get() => Refusal::new(Status::Stopping),
+        (Ok(_), _) if core.takes_no_work() => Refusal::new(Status::Stopping),
         (Ok(_), _) if connection.in_flight.get() >= IN_FLIGHT_PER_CONNECTION_MAX => busy(),
         (Ok(Request::Truncate(request)), Some(namespace)) => {
             connection.in_flight.set(connection.in_flight.get() + 1);
@@ -69,5 +70,13 @@ async fn run(
             Err(refusal) => reply.refuse(refusal),
         }
     });
-    finish(&core, &connection, Some(&header), arrived_ns);
+    let course = Course {
+        arrived_ns,
+        started_ns: arrived_ns,
+        ended_ns: core.ring.turn_ns(),
+        owner: core.number,
+        answer_bytes: 0,
+    };
+    answered(&core, &header, &[], course);
+    finish(&core, &connection);
 }

@@ -5,7 +5,9 @@ use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use crate::configuration::LiveSettings;
+use crate::connection::ConnectionReport;
 use crate::metrics::CoreSnapshot;
+use crate::slow::SlowOperation;
 
 /// What a core is told to do.
 pub(crate) enum Order {
@@ -13,6 +15,29 @@ pub(crate) enum Order {
     Report(tokio::sync::oneshot::Sender<CoreSnapshot>),
     /// Keep to this from now on.
     Configure(Arc<LiveSettings>),
+    /// Say which connections there are, some of them.
+    Connections {
+        /// The ones after that of this number.
+        after: u64,
+        /// None after the last.
+        answer: tokio::sync::oneshot::Sender<Vec<ConnectionReport>>,
+    },
+    /// Say which operations were slow.
+    Slow(tokio::sync::oneshot::Sender<Vec<SlowOperation>>),
+    /// Close a connection; say whether it was there.
+    Close {
+        /// Its number on this core.
+        number: u64,
+        /// Gets the answer.
+        answer: tokio::sync::oneshot::Sender<bool>,
+    },
+    /// Take no work, or take it again.
+    Quiesce {
+        /// Which of the two.
+        is_quiesced: bool,
+        /// Gets whether that is a change.
+        answer: tokio::sync::oneshot::Sender<bool>,
+    },
     /// Say that you are there.
     Live(tokio::sync::oneshot::Sender<()>),
     /// Take no new work, answer what was accepted, and say so.

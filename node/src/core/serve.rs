@@ -9,9 +9,10 @@ use corelith_wire::NamespaceId;
 use glommio::Task;
 
 use super::start::Inbound;
-use super::{Core, Order};
+use super::{Core, Order, quiet};
 use crate::connection::{self, Connection};
 use crate::hop::{FromCore, ToCore};
+use crate::limits::{HOPS_PER_STEP, REPEATED_AFTER_NS};
 use crate::metrics::bump;
 
 /// How often a stopping core looks whether it is done, and an acceptor without descriptors tries again.
@@ -45,6 +46,7 @@ pub(super) async fn serve(
     let mut readers = read_links(core, inbound);
     let reports = reports.attach(&core.ring);
     readers.push(glommio::spawn_local(report(Rc::clone(core), reports)));
+    readers.push(glommio::spawn_local(say_rest(Rc::clone(core))));
     let orders = orders.attach(&core.ring);
     while let Some(order) = orders.receive().await {
         match order {
@@ -65,7 +67,12 @@ pub(super) async fn serve(
             }
             Order::Configure(settings) => core.configure(&settings),
             Order::Finish => break,
-            order @ (Order::Report(_) | Order::Live(_)) => answer(core, order),
+            order @ (Order::Report(_)
+            | Order::Live(_)
+            | Order::Connections { .. }
+            | Order::Slow(_)
+            | Order::Close { .. }
+            | Order::Quiesce { .. }) => answer(core, order),
         }
     }
     for reader in readers {
@@ -151,13 +158,38 @@ fn place(core: &Rc<Core>, socket: OwnedFd) {
 
 async fn wait_after(core: &Core, error: &corelith_io::ListenError) {
     bump(&core.metrics.accept_failures);
-    tracing::warn!(%error, "a connection could not be accepted");
+    if let Some(unsaid) = core.messages.not_accepted.due(core.ring.turn_ns()) {
+        tracing::warn!(
+            %error,
+            others = unsaid,
+            "connections could not be accepted, and others since the last message: they wait until some are closed; \
+             raise the limit of descriptors (LimitNOFILE=, `ulimit -n`) if that is the reason"
+        );
+    }
     glommio::timer::sleep(LOOK_AGAIN * 5).await;
+}
+
+/// Lets the other tasks run after so many messages, so that a full mailbox does not keep them waiting.
+#[derive(Default)]
+struct Step {
+    message_count: u32,
+}
+
+impl Step {
+    async fn count(&mut self) {
+        self.message_count += 1;
+        if self.message_count >= HOPS_PER_STEP {
+            self.message_count = 0;
+            glommio::executor().yield_now().await;
+        }
+    }
 }
 
 /// Requests and connections that another core hands over, and its questions.
 async fn take_requests(core: Rc<Core>, from: u16, mailbox: Mailbox<ToCore>) {
+    let mut step = Step::default();
     while let Some(message) = mailbox.receive().await {
+        step.count().await;
         match message {
             ToCore::Request(hop) => connection::run_for(&core, from, hop),
             ToCore::Part(part) => connection::run_part_for(&core, from, part),
@@ -170,7 +202,9 @@ async fn take_requests(core: Rc<Core>, from: u16, mailbox: Mailbox<ToCore>) {
 
 /// Answers that come back from another core.
 async fn take_answers(core: Rc<Core>, from: u16, mailbox: Mailbox<FromCore>) {
+    let mut step = Step::default();
     while let Some(message) = mailbox.receive().await {
+        step.count().await;
         if let Some(Some(peer)) = core.peers.get(usize::from(from)) {
             peer.returned();
         }
@@ -180,6 +214,15 @@ async fn take_answers(core: Rc<Core>, from: u16, mailbox: Mailbox<FromCore>) {
             FromCore::Count(count) => core.gathered(count.number, count.snapshot),
             FromCore::Truncated(number, outcome) => core.truncated(number, *outcome),
         }
+    }
+}
+
+/// Says from time to time how often messages came up that were not said.
+async fn say_rest(core: Rc<Core>) {
+    loop {
+        glommio::timer::sleep(Duration::from_nanos(REPEATED_AFTER_NS)).await;
+        core.messages
+            .say_rest(core.number, core.clock.monotonic_ns());
     }
 }
 
@@ -194,6 +237,17 @@ fn answer(core: &Rc<Core>, order: Order) {
     match order {
         Order::Report(answer) => drop(answer.send(core.snapshot())),
         Order::Live(answer) => drop(answer.send(())),
+        Order::Connections { after, answer } => {
+            drop(answer.send(core.connection_reports(after)));
+        }
+        Order::Slow(answer) => drop(answer.send(core.slow.kept())),
+        Order::Close { number, answer } => drop(answer.send(quiet::close(core, number))),
+        Order::Quiesce {
+            is_quiesced,
+            answer,
+        } => {
+            answer.send(quiet::set_quiesced(core, is_quiesced)).ok();
+        }
         // Orders of the main thread.
         Order::Configure(_) | Order::Drain { .. } | Order::Finish => {}
     }
@@ -209,11 +263,11 @@ async fn drain(core: &Rc<Core>, patience: Duration) {
         Duration::from_nanos(waited_ns) < patience
     };
     // Accepted requests are always answered: the store settles them all.
-    while core.unanswered.get() > 0 || (any_waits(core) && is_patient()) {
+    while core.unanswered.get() > 0 || (core.send_buffers.waiting_bytes() > 0 && is_patient()) {
         glommio::timer::sleep(LOOK_AGAIN).await;
     }
     for connection in all(core) {
-        connection.close();
+        connection.end();
     }
     while !core.connections.borrow().is_empty() && is_patient() {
         glommio::timer::sleep(LOOK_AGAIN).await;
@@ -232,13 +286,6 @@ async fn drain(core: &Rc<Core>, patience: Duration) {
     while !core.connections.borrow().is_empty() {
         glommio::timer::sleep(LOOK_AGAIN).await;
     }
-}
-
-fn any_waits(core: &Core) -> bool {
-    let connections = core.connections.borrow();
-    connections
-        .values()
-        .any(|connection| connection.has_answers())
 }
 
 fn all(core: &Core) -> Vec<Rc<Connection>> {

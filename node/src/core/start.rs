@@ -1,7 +1,7 @@
 //! The birth of a core: from a plan that crosses threads to a running executor.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -20,18 +20,23 @@ use glommio::{LocalExecutorBuilder, Placement};
 use super::gather::Questions;
 use super::{Core, Order, serve};
 use crate::boot::{BootError, Event};
+use crate::configuration::LiveSettings;
 use crate::connection::Batches;
 use crate::health::StateCell;
 use crate::hop::{FromCore, Peer, ToCore};
 use crate::idle::GlommioIdle;
 use crate::limits::{
     ARENA_BYTES, EXECUTOR_BUFFER_BYTES, EXECUTOR_RING_DEPTH, LISTEN_ATTEMPTS_MAX, LISTEN_PAUSE,
+    RING_SLOTS,
 };
 use crate::memory_plan::MemoryPlan;
 use crate::metrics::CoreMetrics;
 use crate::namespaces::{Namespaces, ServedNamespace};
 use crate::operation::Shards;
+use crate::repeated::CoreMessages;
+use crate::slow::SlowLog;
 use crate::topology::Topology;
+use crate::turns::Turns;
 use crate::volume_setup::OpenVolume;
 
 /// The two mailboxes to, and the two from, one other core.
@@ -61,8 +66,8 @@ pub(crate) struct CorePlan {
     /// Of its pool of buffers.
     pub(crate) buffers_bytes: u64,
     pub(crate) accept_stale: bool,
-    /// Connections that it takes.
-    pub(crate) connections_max: usize,
+    /// What it keeps to until it is told anew.
+    pub(crate) settings: LiveSettings,
     /// Where the progress of recovery is told.
     pub(crate) state: StateCell,
     /// The node's map, when all cores have reported their ports.
@@ -204,15 +209,20 @@ async fn run(plan: CorePlan) -> Result<(), BootError> {
         metrics: CoreMetrics::new(),
         encoder: RefCell::new(FrameEncoder::new()),
         peers,
-        connections: RefCell::new(HashMap::new()),
+        connections: RefCell::new(BTreeMap::new()),
         next_connection: Cell::new(1),
         batches: Batches::default(),
         loads: plan.loads,
-        connections_max: Cell::new(plan.connections_max),
+        connections_max: Cell::new(plan.settings.connections_per_core_max),
         stopping: Cell::new(false),
+        quiesced: Cell::new(false),
+        slow: SlowLog::new(plan.settings.slow_log),
+        messages: CoreMessages::default(),
         unanswered: Cell::new(0),
         questions: Questions::default(),
         spares: RefCell::new(Vec::new()),
+        send_buffers: Rc::default(),
+        turns: Turns::new(),
     });
     let serving = CoreReport::Serving {
         core: plan.number,
@@ -240,6 +250,7 @@ fn make_ring(plan: &CorePlan) -> Result<Ring, BootError> {
     })?;
     let config = RingConfig {
         waker: Some(plan.waker.clone()),
+        slot_count: RING_SLOTS,
         ..RingConfig::default()
     };
     Ok(Ring::new(config, &pool)?)

@@ -104,6 +104,12 @@ const OPERATIONS: &[Family] = &[
         Source::HotKeys,
     ),
     family(
+        "corelith_slow_operations_total",
+        "Operations that took longer than --slow-log says, on the core where they arrived.",
+        Counter,
+        Source::Core(|core| core.slow_operations),
+    ),
+    family(
         "corelith_requests_total",
         "Requests received, of every kind.",
         Counter,

@@ -13,7 +13,7 @@ use crate::hot_keys::HotKeysSnapshot;
 pub(crate) struct CoreSnapshot {
     pub(crate) core: u16,
     pub(super) refusals: StatusCounts,
-    pub(super) connections: u64,
+    pub(crate) connections: u64,
     pub(super) connections_accepted: u64,
     pub(super) connections_refused: u64,
     pub(super) accept_failures: u64,
@@ -24,6 +24,7 @@ pub(crate) struct CoreSnapshot {
     pub(super) received_bytes: u64,
     pub(super) sent_bytes: u64,
     pub(super) broken_streams: u64,
+    pub(crate) slow_operations: u64,
     /// Requests taken on and not answered yet, other cores' included.
     pub(crate) requests_in_flight: u64,
     /// Requests that wait at other cores for this one.
@@ -78,6 +79,7 @@ impl CoreMetrics {
             received_bytes: self.received_bytes.get(),
             sent_bytes: self.sent_bytes.get(),
             broken_streams: self.broken_streams.get(),
+            slow_operations: 0,
             requests_in_flight: 0,
             hops_in_flight: 0,
             outbox_bytes: 0,

@@ -11,11 +11,13 @@
 
 mod bad_days;
 mod batches;
+mod connections;
 mod deadlines;
 mod full_device;
 mod hot_keys;
 mod large_records;
 mod memory;
+mod operators;
 mod peer;
 mod running;
 mod starting;

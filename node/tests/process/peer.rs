@@ -76,21 +76,36 @@ impl Peer {
 
     /// The same, where the node itself is not at hand.
     pub(crate) fn greet_at(port: u16) -> Self {
-        let mut peer = Self {
-            stream: connect(port),
+        let mut peer = Self::over(connect(port));
+        assert_eq!(peer.hello().unwrap().status(), Status::Ok);
+        peer
+    }
+
+    /// A connection that has said nothing yet.
+    pub(crate) fn over(stream: TcpStream) -> Self {
+        Self {
+            stream,
             deadline_ms: 0,
             encoder: FrameEncoder::new(),
             next_id: 1,
-        };
-        let hello = peer.frame(&Request::Hello(HelloRequest {
+        }
+    }
+
+    /// Says hello; the answer.
+    pub(crate) fn hello(&mut self) -> Option<Answered> {
+        let hello = self.hello_frame();
+        self.send(&hello);
+        self.receive()
+    }
+
+    /// The bytes of a hello.
+    pub(crate) fn hello_frame(&mut self) -> Vec<u8> {
+        self.frame(&Request::Hello(HelloRequest {
             version_min: 1,
             version_max: 1,
             features: Features::KNOWN,
             client_name: "a test",
-        }));
-        peer.send(&hello);
-        assert_eq!(peer.receive().unwrap().status(), Status::Ok);
-        peer
+        }))
     }
 
     /// The bytes of a request to the first namespace, under the next number.

@@ -236,6 +236,15 @@ impl Node {
         self.process.id()
     }
 
+    /// Memory that it has, in bytes.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
+        let mut lines = status.lines();
+        let line = lines.find(|line| line.starts_with("VmRSS:")).unwrap();
+        let kibibytes: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+        kibibytes << 10
+    }
+
     /// Path of its file volume.
     pub(crate) fn volume(&self) -> PathBuf {
         self.folder.path().join("corelith-data/volume.corelith")

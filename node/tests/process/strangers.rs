@@ -140,15 +140,6 @@ fn who_does_not_read_is_not_waited_for_by_others() {
     }
     assert!(asked < 2_000, "the node does not take requests without end");
     check_serves(&node);
-    let memory = resident_kib(&node);
-    assert!(memory < 1 << 20, "{memory} KiB for one deaf client");
-}
-
-fn resident_kib(node: &Node) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", node.id())).unwrap();
-    let line = status
-        .lines()
-        .find(|line| line.starts_with("VmRSS:"))
-        .unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    let memory = node.resident_bytes();
+    assert!(memory < 1 << 30, "{memory} bytes for one deaf client");
 }

@@ -22,7 +22,10 @@ pub(super) fn open(arguments: &LoadArguments, read_bytes: Rc<Cell<u64>>) -> Resu
         Box::new(std::io::stdin().lock())
     } else {
         let file = File::open(path).map_err(|error| {
-            Failure::new(format!("{} cannot be opened: {error}", path.display()), "")
+            Failure::new(
+                format!("{} cannot be opened: {error}", path.display()),
+                "see that the path is right; - is standard input",
+            )
         })?;
         Box::new(file)
     };

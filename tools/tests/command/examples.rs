@@ -1,6 +1,7 @@
 //! Every example that a help text gives, run as it stands against a real node: from `corelith` and each
 //! of its commands, from the help of `corelithd`, and from the README. Devices are files of the same names.
 
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
 
@@ -30,6 +31,17 @@ impl<'a> Shell<'a> {
     fn run(&self, line: &str) -> Ended {
         // A user has devices where the test has files.
         let line = line.replace("/dev/nvme", "./nvme");
+        // And a connection where the test has made one.
+        let caller = line
+            .contains("close 0-17")
+            .then(|| TcpStream::connect(self.node.address()).unwrap());
+        let line = match &caller {
+            Some(caller) => {
+                let peer = caller.local_addr().unwrap().to_string();
+                line.replace("0-17", &self.node.connection_of(&peer))
+            }
+            None => line,
+        };
         let path = std::env::var("PATH").unwrap_or_default();
         let programs = self.folder.join("bin");
         let output = Command::new("bash")
@@ -37,6 +49,7 @@ impl<'a> Shell<'a> {
             .current_dir(self.folder)
             .env("PATH", format!("{}:{path}", programs.display()))
             .env("CORELITH_HOST", self.node.address())
+            .env("CORELITH_CONTROL", self.node.control_address())
             .env_remove("CORELITH_NAMESPACE")
             .output()
             .unwrap();
@@ -252,6 +265,17 @@ fn the_examples_of_the_other_pages_run() {
             shell.check(&line);
         }
     }
+}
+
+#[test]
+fn the_hello_that_a_node_offers_is_answered() {
+    let node = Node::start(&[]);
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let shell = Shell::new(folder.path(), &node);
+    let log = node.log();
+    let (_, line) = log.split_once("say hello: ").unwrap();
+    let printed = shell.check(line.lines().next().unwrap());
+    assert!(printed.contains("city = \"Berlin\""), "{printed}");
 }
 
 #[test]

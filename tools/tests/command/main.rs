@@ -7,6 +7,7 @@ mod examples;
 mod loop_devices;
 mod namespaces;
 mod node;
+mod operators;
 mod records;
 mod rows;
 mod tool;

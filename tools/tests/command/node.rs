@@ -113,6 +113,33 @@ impl Node {
         )
     }
 
+    /// Runs a command that speaks to the control page.
+    pub fn command(&self, arguments: &[&str]) -> Ended {
+        let address = self.control_address();
+        run(
+            self.folder.path(),
+            &[arguments, &["--control", &address]].concat(),
+        )
+    }
+
+    /// The ID of the connection whose client is at this address, as soon as the node has accepted it.
+    pub fn connection_of(&self, peer: &str) -> String {
+        for _ in 0..READY_STEPS_MAX {
+            let listed = self.command(&["connections", "--json"]).json();
+            let listed = listed["connections"].as_array().unwrap();
+            let found = listed.iter().find(|connection| connection["peer"] == peer);
+            if let Some(found) = found {
+                return found["id"].as_str().unwrap().to_owned();
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        panic!("{peer} is not connected: {}", self.log());
+    }
+
+    pub fn control_address(&self) -> String {
+        format!("127.0.0.1:{}", self.control)
+    }
+
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }

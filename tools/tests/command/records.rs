@@ -406,7 +406,7 @@ fn pings_and_counters() {
 fn a_node_that_is_not_there_is_told_from_one_that_refuses() {
     let mut node = MockNode::start();
     ask(&node, &["get", "a", "--namespace", "none"])
-        .check_failed(1, &["no namespace \"none\"", "corelith ping"]);
+        .check_failed(1, &["no namespace \"none\"", "--namespace: test"]);
     node.inject(MessageKind::Put, Fault::CloseAfter);
     ask(&node, &["put", "a", "x=1"]).check_failed(2, &["in doubt", "read the record"]);
     node.inject(MessageKind::Put, Fault::Refuse(Status::OutOfSpace, 0));

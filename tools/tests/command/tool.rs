@@ -78,6 +78,7 @@ pub fn start<A: AsRef<OsStr>>(folder: &Path, arguments: &[A]) -> Child {
         .args(arguments)
         .current_dir(folder)
         .env_remove("CORELITH_HOST")
+        .env_remove("CORELITH_CONTROL")
         .env_remove("CORELITH_NAMESPACE")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
