@@ -108,6 +108,26 @@ pub(crate) const SCAN_PAGE_BYTES_MAX: usize = 1 << 20;
 /// Steps of an operate on an ordinary record that are carried out without a pause: at up to 300 ns each, with
 /// what they find and keep, half of what an operation may hold a core.
 pub(crate) const STEPS_AT_ONCE: usize = 256;
+/// Entries of the index that one page looks at, one more counted for each step: at some 50 ns half a millisecond,
+/// in turns. A page of a small set in a large namespace then comes empty, and says where to go on.
+pub(crate) const SCAN_PAGE_ENTRIES_MAX: usize = 8192;
+/// Bytes that one page reads from devices, but for a single larger record: named bins of large records give short
+/// pages for many reads.
+pub(crate) const SCAN_PAGE_READ_BYTES_MAX: u64 = 4 << 20;
+/// Entries that are looked at, records, and bytes that are read in one step of a page, after which others may have
+/// their turn: each some 30 to 60 us of work.
+pub(crate) const SCAN_STEP_ENTRIES_MAX: usize = 512;
+/// See [`SCAN_STEP_ENTRIES_MAX`].
+pub(crate) const SCAN_STEP_RECORDS_MAX: usize = 64;
+/// See [`SCAN_STEP_ENTRIES_MAX`].
+pub(crate) const SCAN_STEP_READ_BYTES_MAX: u64 = 256 << 10;
+/// Entries that take as long as one step by which a pace reckons: a row of a batch, or a record.
+pub(crate) const SCAN_ENTRIES_PER_STEP: usize = 16;
+/// Pages of scans that one core makes at a time, past which the answer is "busy": with 16 reads each they keep two
+/// drives busy, and hold 16 MiB of payload at the most.
+pub(crate) const SCAN_PAGES_PER_CORE_MAX: usize = 16;
+/// What a client that met "busy" for a page should wait, in ms: pages take far longer than other requests.
+pub(crate) const SCAN_RETRY_AFTER_MS: u32 = 50;
 /// Vectors that a core keeps for reuse, and the largest that it keeps, in bytes.
 pub(crate) const SPARE_VECTORS_MAX: usize = 256;
 /// See [`SPARE_VECTORS_MAX`].

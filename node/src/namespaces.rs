@@ -2,6 +2,7 @@
 //! Numbered as the topology numbers them.
 
 use std::cell::Cell;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use corelith_store::Shard;
@@ -50,6 +51,8 @@ pub(crate) struct ServedNamespace {
     pub(crate) shards: Shards,
     /// What its writes must keep to; changed while the node runs.
     pub(crate) policy: Cell<Policy>,
+    /// Pages of scans under way on this core, in all namespaces.
+    pub(crate) scan_pages: Rc<Cell<usize>>,
 }
 
 impl ServedNamespace {
@@ -58,6 +61,7 @@ impl ServedNamespace {
             name: name.into(),
             shards,
             policy: Cell::new(policy),
+            scan_pages: Rc::default(),
         }
     }
 
@@ -74,7 +78,11 @@ impl ServedNamespace {
 pub(crate) struct Namespaces(Vec<ServedNamespace>);
 
 impl Namespaces {
-    pub(crate) const fn new(in_order: Vec<ServedNamespace>) -> Self {
+    pub(crate) fn new(mut in_order: Vec<ServedNamespace>) -> Self {
+        let scan_pages = Rc::default();
+        for namespace in &mut in_order {
+            namespace.scan_pages = Rc::clone(&scan_pages);
+        }
         Self(in_order)
     }
 

@@ -273,7 +273,7 @@ async fn run_request(
         Request::Put(put) => put::run(shard, &put, terms).await,
         Request::Delete(delete) => delete::run(shard, &delete, terms).await,
         Request::Touch(touch) => touch::run(shard, &touch, terms).await,
-        Request::Scan(scan) => scan::run(shard, &scan).await,
+        Request::Scan(scan) => scan::run((namespace, shard), &scan, terms).await,
         Request::Operate(operate) => operate::run(shard, &operate, terms).await,
         Request::Hello(_)
         | Request::Topology

@@ -27,9 +27,9 @@ impl<'a> Turn<'a> {
         }
     }
 
-    /// A step was done, with so many bytes copied.
-    pub(crate) const fn did(&mut self, length_bytes: usize) {
-        self.steps = self.steps.saturating_add(1);
+    /// Steps were done, with so many bytes copied.
+    pub(crate) const fn did(&mut self, steps: u32, length_bytes: usize) {
+        self.steps = self.steps.saturating_add(steps);
         self.bytes = self.bytes.saturating_add(length_bytes);
     }
 

@@ -17,28 +17,21 @@ use crate::record_json::RecordObject;
 /// # Errors
 /// The scan broke off, or met damaged records; what was read has been printed.
 pub fn scan(arguments: &ScanArguments, is_json: bool) -> Result<(), Failure> {
-    let limit = arguments.limit.unwrap_or(u64::MAX);
-    let mut options = ScanOptions {
+    let options = ScanOptions {
         set: arguments.set.clone(),
         bins: bins_of(&arguments.bins),
+        record_count_max: arguments.limit,
+        records_per_second: arguments.rate,
         ..ScanOptions::default()
     };
-    options.page_record_count = limit.min(options.page_record_count.into()).max(1) as u32;
     let mut output = Output::new();
     let mut damages = Damages::new(Notices::new(is_json));
     let outcome = with_node(&arguments.place.node, async |client| {
         let namespace = namespace_of(&arguments.place, &client).await?;
         let mut scan = namespace.scan(options);
-        let mut count = 0;
-        while count < limit {
-            let Some(found) = scan.next().await.map_err(failure_of)? else {
-                break;
-            };
+        while let Some(found) = scan.next().await.map_err(failure_of)? {
             match found {
-                Scanned::Record(found) => {
-                    print(&mut output, &found, is_json)?;
-                    count += 1;
-                }
+                Scanned::Record(found) => print(&mut output, &found, is_json)?,
                 Scanned::Damaged(damaged) => damages.tell(&damaged, &ProgressBar::hidden()),
             }
         }

@@ -205,7 +205,7 @@ impl<F, W: FnMut(&FrameHeader, &Outcome) -> usize> Book<'_, F, W> {
             outcome,
             mut place,
         } = ended;
-        self.turn.did((self.answer)(&header, &outcome));
+        self.turn.did(1, (self.answer)(&header, &outcome));
         self.order.end(held);
         // What the row still holds, buffers of a device for instance, goes now.
         place.as_mut().set(None);

@@ -1,19 +1,30 @@
 //! Scan: one page of the records of some partitions of one shard, resumed by a token. A record that cannot
 //! be read is named on the page, and the scan goes on behind it.
 //!
+//! A page has a bound in what it holds and in what it costs: entries looked at, bytes read. Past either it ends
+//! where it is, perhaps empty. It is made in small steps, between which others have their turn.
+//!
 //! The token is the position in the first partition of the list, eight bytes little-endian. It stays
 //! good however the table changes, and across restarts: a position is a function of a digest.
 
+use std::cell::Cell;
+
 use corelith_index::{PartitionId, ScanPosition, SetId};
-use corelith_store::{DamagedRecord, Record, Shard};
+use corelith_store::{DamagedRecord, Record, ScanBounds, Shard};
 use corelith_wire::{
     Answer, BinSelection, Refusal, ScanPageBuilder, ScanRecord, ScanRequest, Status,
 };
 
 use super::Outcome;
 use super::get::{metadata_of, select};
-use crate::limits::{PIECE_BYTES, SCAN_PAGE_BYTES_MAX, SCAN_PAGE_RECORDS_MAX};
-use crate::pace::yield_now;
+use super::terms::Terms;
+use crate::limits::{
+    PIECE_BYTES, SCAN_ENTRIES_PER_STEP, SCAN_PAGE_BYTES_MAX, SCAN_PAGE_ENTRIES_MAX,
+    SCAN_PAGE_READ_BYTES_MAX, SCAN_PAGE_RECORDS_MAX, SCAN_PAGES_PER_CORE_MAX, SCAN_RETRY_AFTER_MS,
+    SCAN_STEP_ENTRIES_MAX, SCAN_STEP_READ_BYTES_MAX, SCAN_STEP_RECORDS_MAX,
+};
+use crate::namespaces::ServedNamespace;
+use crate::pace::{Turn, yield_now};
 use crate::refusal;
 
 /// A page that is to be answered.
@@ -26,13 +37,43 @@ impl Page {
     }
 }
 
-/// Where the page stands.
-struct Progress {
+/// A page that is being made.
+struct Maker<'a> {
+    shard: &'a Shard,
+    scan: &'a ScanRequest<'a>,
+    /// Only records of this set.
+    set: Option<SetId>,
+    records_max: usize,
+    bytes_max: usize,
+    page: ScanPageBuilder,
     partitions_done: u16,
     position: ScanPosition,
+    /// What it has looked at and read so far.
+    entries: usize,
+    read_bytes: u64,
 }
 
-pub(super) async fn run(shard: &Shard, scan: &ScanRequest<'_>) -> Outcome {
+/// Whether a page goes on.
+enum Step {
+    /// With the same partition.
+    On,
+    /// With the next partition.
+    PartitionDone,
+    /// It does not.
+    Full,
+}
+
+pub(super) async fn run(
+    (namespace, shard): (&ServedNamespace, &Shard),
+    scan: &ScanRequest<'_>,
+    terms: Terms<'_>,
+) -> Outcome {
+    let Some(_under_way) = UnderWay::begin(&namespace.scan_pages) else {
+        let refusal = Refusal::new(Status::Busy).retry_after(SCAN_RETRY_AFTER_MS);
+        return Outcome::Refused(
+            refusal.explained("the core makes as many pages of scans as it can"),
+        );
+    };
     let position = match scan.resume {
         [] => ScanPosition::START,
         token => match token.first_chunk::<8>() {
@@ -49,113 +90,181 @@ pub(super) async fn run(shard: &Shard, scan: &ScanRequest<'_>) -> Outcome {
     };
     let set = match scan.set {
         None => None,
-        Some("") => Some(Some(SetId::NONE)),
-        Some(name) => Some(shard.known_set(name)),
+        Some("") => Some(SetId::NONE),
+        Some(name) => match shard.known_set(name) {
+            Some(set) => Some(set),
+            // A set that was never seen here has no records: the scan is done at once.
+            None => return Outcome::Page(Box::new(Page::end_of(scan))),
+        },
     };
-    let mut page = ScanPageBuilder::new();
-    let mut progress = Progress {
+    shard.settle().await;
+    let maker = Maker {
+        shard,
+        scan,
+        set,
+        records_max: lesser(scan.records_max, SCAN_PAGE_RECORDS_MAX),
+        bytes_max: lesser(scan.payload_length_bytes_max, SCAN_PAGE_BYTES_MAX),
+        page: ScanPageBuilder::new(),
         partitions_done: 0,
         position,
+        entries: 0,
+        read_bytes: 0,
     };
-    // A set that was never seen here has no records: the scan is done at once.
-    if set == Some(None) {
-        page.end(
-            u16::try_from(scan.partitions.len()).unwrap_or(u16::MAX),
-            &[],
-        );
-        return Outcome::Page(Box::new(Page(page)));
+    match maker.make(terms).await {
+        Ok(page) => Outcome::Page(Box::new(page)),
+        Err(refusal) => Outcome::Refused(refusal),
     }
-    for partition in scan.partitions.iter() {
-        match fill(
-            shard,
-            scan,
-            (partition, set.flatten()),
-            &mut page,
-            &mut progress,
-        )
-        .await
-        {
-            Ok(true) => {}
-            Ok(false) => break,
-            Err(refusal) => return Outcome::Refused(refusal),
-        }
-    }
-    let token = progress.position.get().to_le_bytes();
-    let resume: &[u8] = if progress.position == ScanPosition::START {
-        &[]
-    } else {
-        &token
-    };
-    page.end(progress.partitions_done, resume);
-    Outcome::Page(Box::new(Page(page)))
 }
 
-/// Adds records of one partition; true if it was read to its end.
-async fn fill(
-    shard: &Shard,
-    scan: &ScanRequest<'_>,
-    (partition, set): (PartitionId, Option<SetId>),
-    page: &mut ScanPageBuilder,
-    progress: &mut Progress,
-) -> Result<bool, Refusal<'static>> {
-    let records_max = match usize::try_from(scan.records_max) {
-        Ok(0) | Err(_) => SCAN_PAGE_RECORDS_MAX,
-        Ok(wanted) => wanted.min(SCAN_PAGE_RECORDS_MAX),
-    };
-    let bytes_max = match usize::try_from(scan.payload_length_bytes_max) {
-        Ok(0) | Err(_) => SCAN_PAGE_BYTES_MAX,
-        Ok(wanted) => wanted.min(SCAN_PAGE_BYTES_MAX),
-    };
-    loop {
-        let room = records_max.saturating_sub(page.len());
-        if room == 0 {
-            return Ok(false);
+/// What the client asks for, if it is less than the most; 0 leaves it to the node.
+fn lesser(asked: u32, max: usize) -> usize {
+    match usize::try_from(asked) {
+        Ok(0) | Err(_) => max,
+        Ok(asked) => asked.min(max),
+    }
+}
+
+impl Page {
+    /// The page of a scan that finds nothing at all.
+    fn end_of(scan: &ScanRequest<'_>) -> Self {
+        let mut page = ScanPageBuilder::new();
+        let partition_count = u16::try_from(scan.partitions.len()).unwrap_or(u16::MAX);
+        page.end(partition_count, &[]);
+        Self(page)
+    }
+}
+
+impl Maker<'_> {
+    /// Walks through the partitions until the page is full or has cost as much as a page may.
+    async fn make(mut self, terms: Terms<'_>) -> Result<Page, Refusal<'static>> {
+        let clock = terms.deadline.clock();
+        let mut turn = Turn::new(clock, clock.monotonic_ns());
+        let mut partitions = self.scan.partitions.iter();
+        let mut current = partitions.next();
+        while let Some(partition) = current {
+            match self.step(partition, &mut turn).await? {
+                Step::On => {}
+                Step::PartitionDone => {
+                    self.partitions_done = self.partitions_done.saturating_add(1);
+                    self.position = ScanPosition::START;
+                    current = partitions.next();
+                }
+                Step::Full => break,
+            }
+            turn.rest().await;
+            // A client that has stopped waiting asks for no more than what there is.
+            if self.has_cost_enough() || terms.deadline.check().is_err() {
+                break;
+            }
         }
-        let step = match shard.scan(partition, progress.position, room.min(64)).await {
+        let token = self.position.get().to_le_bytes();
+        let resume: &[u8] = if self.position == ScanPosition::START {
+            &[]
+        } else {
+            &token
+        };
+        self.page.end(self.partitions_done, resume);
+        Ok(Page(self.page))
+    }
+
+    fn has_cost_enough(&self) -> bool {
+        self.entries >= SCAN_PAGE_ENTRIES_MAX || self.read_bytes >= SCAN_PAGE_READ_BYTES_MAX
+    }
+
+    /// Adds the next records of a partition.
+    async fn step(
+        &mut self,
+        partition: PartitionId,
+        turn: &mut Turn<'_>,
+    ) -> Result<Step, Refusal<'static>> {
+        let room = self.records_max.saturating_sub(self.page.len());
+        if room == 0 {
+            return Ok(Step::Full);
+        }
+        let bounds = ScanBounds {
+            set: self.set,
+            entries_max: SCAN_STEP_ENTRIES_MAX,
+            records_max: room.min(SCAN_STEP_RECORDS_MAX),
+            read_bytes_max: SCAN_STEP_READ_BYTES_MAX,
+        };
+        let scanned = self
+            .shard
+            .scan_within(partition, self.position, &bounds)
+            .await;
+        let step = match scanned {
             Ok(step) => step,
             // What was read is not thrown away: who asks for the next page is refused.
-            Err(_) if !page.is_empty() => return Ok(false),
+            Err(_) if !self.page.is_empty() => return Ok(Step::Full),
             Err(error) => return Err(refusal::of_read(&error)),
         };
-        let mut copied_bytes = 0;
-        for met in step.records {
-            if copied_bytes > PIECE_BYTES {
-                yield_now().await;
-                copied_bytes = 0;
-            }
-            let (of_set, here, content_bytes) = match &met {
-                Ok(record) => (
-                    record.metadata().set,
-                    ScanPosition::of(record.digest()),
-                    record.content().len(),
-                ),
-                Err(damaged) => (damaged.set, damaged.digest.position(), 0),
-            };
-            if set.is_some_and(|set| of_set != set) {
-                continue;
-            }
-            copied_bytes += content_bytes;
-            let full = page.len() >= records_max
-                || (!page.is_empty() && page.payload_length_bytes() + content_bytes > bytes_max);
-            let pushed = match &met {
-                _ if full => Err(()),
-                Ok(record) => push(page, shard, record, &scan.selection).await,
-                Err(damaged) => push_damaged(page, shard, damaged),
-            };
-            // Records of one position are never divided between pages unless they do not fit.
-            if pushed.is_err() {
-                progress.position = here;
-                return Ok(false);
+        self.entries = self.entries.saturating_add(step.entries).saturating_add(1);
+        self.read_bytes = self.read_bytes.saturating_add(step.read_bytes);
+        let steps = 1 + step.records.len() + step.entries / SCAN_ENTRIES_PER_STEP;
+        turn.did(
+            u32::try_from(steps).unwrap_or(u32::MAX),
+            usize::try_from(step.read_bytes).unwrap_or(usize::MAX),
+        );
+        for met in &step.records {
+            if let Err(here) = self.add(met).await {
+                self.position = here;
+                return Ok(Step::Full);
             }
         }
-        match step.next {
-            Some(next) => progress.position = next,
-            None => {
-                progress.partitions_done = progress.partitions_done.saturating_add(1);
-                progress.position = ScanPosition::START;
-                return Ok(true);
+        Ok(match step.next {
+            Some(next) => {
+                self.position = next;
+                Step::On
             }
+            None => Step::PartitionDone,
+        })
+    }
+
+    /// Puts what was met on the page; where it stands if it has no place there. Records of one position are never
+    /// divided between pages unless they do not fit.
+    async fn add(&mut self, met: &Result<Record, DamagedRecord>) -> Result<(), ScanPosition> {
+        let (of_set, here, content_bytes) = match met {
+            Ok(record) => (
+                record.metadata().set,
+                ScanPosition::of(record.digest()),
+                record.content().len(),
+            ),
+            Err(damaged) => (damaged.set, damaged.digest.position(), 0),
+        };
+        // It may have been written anew, into another set, since the index was asked.
+        if self.set.is_some_and(|set| of_set != set) {
+            return Ok(());
         }
+        let is_full = self.page.len() >= self.records_max
+            || (!self.page.is_empty()
+                && self.page.payload_length_bytes() + content_bytes > self.bytes_max);
+        if is_full {
+            return Err(here);
+        }
+        let pushed = match met {
+            Ok(record) => push(&mut self.page, self.shard, record, &self.scan.selection).await,
+            Err(damaged) => push_damaged(&mut self.page, self.shard, damaged),
+        };
+        pushed.map_err(|()| here)
+    }
+}
+
+/// One page under way: counted from its beginning to its end, however it ends.
+struct UnderWay<'a>(&'a Cell<usize>);
+
+impl<'a> UnderWay<'a> {
+    /// `None` if as many are under way as may be.
+    fn begin(pages: &'a Cell<usize>) -> Option<Self> {
+        let count = pages.get();
+        (count < SCAN_PAGES_PER_CORE_MAX).then(|| {
+            pages.set(count + 1);
+            Self(pages)
+        })
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get().saturating_sub(1));
     }
 }
 

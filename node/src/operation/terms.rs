@@ -57,6 +57,11 @@ impl<'a> Deadline<'a> {
         Self { clock, at_ns }
     }
 
+    /// The clock by which it passes.
+    pub(crate) const fn clock(&self) -> &'a Clock {
+        self.clock
+    }
+
     /// True if it has passed at `now_ns`.
     pub(crate) fn is_past(&self, now_ns: u64) -> bool {
         self.at_ns.is_some_and(|at_ns| now_ns >= at_ns)

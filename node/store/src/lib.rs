@@ -71,7 +71,7 @@ pub use progress::{RecoveredSoFar, RecoveryProgress};
 pub use record::{Metadata, Record};
 pub use record_cache::RecordCacheStatistics;
 pub use recovery::RecoveryReport;
-pub use scan::ScanPage;
+pub use scan::{ScanBounds, ScanPage};
 pub use segments::SegmentCounts;
 pub use sets::SetError;
 pub use shard::{Shard, ShardOptions, ShardStatistics};

@@ -5,7 +5,7 @@
 
 use std::pin::pin;
 
-use corelith_index::{PartitionId, ScanPosition, Scanned};
+use corelith_index::{PartitionId, ScanPosition, Scanned, SetId};
 use futures_util::stream::{self, StreamExt};
 
 use crate::ReadError;
@@ -15,6 +15,19 @@ use crate::record::Record;
 use crate::shard::Shard;
 use crate::state::ShardCore;
 
+/// How much one step of a scan may do, and which records it is about.
+#[derive(Clone, Copy, Debug)]
+pub struct ScanBounds {
+    /// Only records of this set, which the index tells: others cost no read.
+    pub set: Option<SetId>,
+    /// Entries of the index that are looked at, and no more than [`SCAN_RECORDS_MAX`].
+    pub entries_max: usize,
+    /// Records that are read.
+    pub records_max: usize,
+    /// Bytes that are read from devices, but for a single larger record.
+    pub read_bytes_max: u64,
+}
+
 /// One step of a scan.
 #[derive(Debug)]
 pub struct ScanPage {
@@ -22,6 +35,10 @@ pub struct ScanPage {
     pub records: Vec<Result<Record, DamagedRecord>>,
     /// Where to go on; `None` at the partition's end.
     pub next: Option<ScanPosition>,
+    /// Entries of the index that were looked at.
+    pub entries: usize,
+    /// Bytes that were read for it, as the index knows the records' lengths.
+    pub read_bytes: u64,
 }
 
 impl Shard {
@@ -38,14 +55,46 @@ impl Shard {
         from: ScanPosition,
         count_max: usize,
     ) -> Result<ScanPage, ReadError> {
+        self.settle().await;
+        let bounds = ScanBounds {
+            set: None,
+            entries_max: count_max,
+            records_max: count_max,
+            read_bytes_max: u64::MAX,
+        };
+        self.scan_within(partition, from, &bounds).await
+    }
+
+    /// Waits until everything that was answered ahead of the device is in the index, where scans look.
+    pub async fn settle(&self) {
+        self.core().settle_acknowledged().await;
+    }
+
+    /// [`Shard::scan`] within bounds. What was written buffered and is not settled yet is not seen.
+    ///
+    /// # Errors
+    /// As [`Shard::scan`].
+    pub async fn scan_within(
+        &self,
+        partition: PartitionId,
+        from: ScanPosition,
+        bounds: &ScanBounds,
+    ) -> Result<ScanPage, ReadError> {
         let core = self.core();
         if core.stale.get() {
             return Err(ReadError::MayBeStale);
         }
-        core.settle_acknowledged().await;
         let mut found = Vec::new();
-        let count_max = count_max.clamp(1, SCAN_RECORDS_MAX);
-        let next = core.scan_index(partition, from, count_max, &mut found);
+        let entries_max = bounds.entries_max.clamp(1, SCAN_RECORDS_MAX);
+        let (end, entries) = core.scan_index(partition, from, entries_max, &mut found);
+        found.retain(|scanned| bounds.set.is_none_or(|set| scanned.entry.set == set));
+        let cut = cut(&mut found, bounds);
+        let mut page = ScanPage {
+            records: Vec::with_capacity(found.len()),
+            next: cut.or(end),
+            entries,
+            read_bytes: found.iter().map(read_bytes_of).sum(),
+        };
         let reads = stream::iter(found)
             .map(|scanned| async move {
                 let position = scanned.position;
@@ -53,54 +102,78 @@ impl Shard {
             })
             .buffered(SCAN_READS_IN_FLIGHT);
         let mut reads = pin!(reads);
-        let mut records = Vec::new();
+        // Where the records of the position begin that is being read.
+        let mut of_position = (from, 0);
         while let Some((position, read)) = reads.next().await {
+            if position != of_position.0 {
+                of_position = (position, page.records.len());
+            }
             match read {
                 Ok(None) => {}
-                Ok(Some(met)) => records.push((position, met)),
+                Ok(Some(met)) => page.records.push(met),
                 Err(error) => {
                     // Keys of one position are not divided between pages.
-                    records.retain(|(earlier, _)| *earlier != position);
-                    if records.is_empty() {
+                    page.records.truncate(of_position.1);
+                    if page.records.is_empty() {
                         return Err(error);
                     }
-                    return Ok(page(records, Some(position)));
+                    page.next = Some(position);
+                    return Ok(page);
                 }
             }
         }
-        Ok(page(records, next))
+        Ok(page)
     }
 }
 
+/// Shortens what was found to what may be read, and gives the position of the first that is left out. Keys of
+/// one position are not divided.
+fn cut(found: &mut Vec<Scanned>, bounds: &ScanBounds) -> Option<ScanPosition> {
+    let mut bytes: u64 = 0;
+    let mut last = None;
+    for (index, scanned) in found.iter().enumerate() {
+        let length_bytes = read_bytes_of(scanned);
+        let is_over = index >= bounds.records_max.max(1)
+            || bytes.saturating_add(length_bytes) > bounds.read_bytes_max;
+        let position = scanned.position;
+        if is_over && last.is_some_and(|last| last != position) {
+            found.truncate(index);
+            return Some(position);
+        }
+        bytes = bytes.saturating_add(length_bytes);
+        last = Some(position);
+    }
+    None
+}
+
+fn read_bytes_of(scanned: &Scanned) -> u64 {
+    scanned.entry.length.bytes_max().into()
+}
+
 impl ShardCore {
-    /// The next entries of the index, but for those of truncated records.
+    /// The next entries of the index, but for those of truncated records, and where to go on; how many there
+    /// were.
     fn scan_index(
         &self,
         partition: PartitionId,
         from: ScanPosition,
         count_max: usize,
         found: &mut Vec<Scanned>,
-    ) -> Option<ScanPosition> {
+    ) -> (Option<ScanPosition>, usize) {
         let state = self.state.borrow();
         let next = state.index.scan(partition, from, count_max, found);
+        let entries = found.len();
         found.retain(|scanned| {
             !state
                 .truncations
                 .has_deleted(&state.segments, &scanned.entry)
         });
-        next
+        (next, entries)
     }
 }
 
 /// What a scan met: a record, or one that cannot be read.
 type Met = Result<Record, DamagedRecord>;
-
-fn page(records: Vec<(ScanPosition, Met)>, next: Option<ScanPosition>) -> ScanPage {
-    ScanPage {
-        records: records.into_iter().map(|(_, met)| met).collect(),
-        next,
-    }
-}
 
 /// The record of an entry that a scan met; `None` if it is gone or expired. An error if it cannot be read
 /// just now, and may be later.

@@ -20,6 +20,7 @@ mod memory;
 mod operators;
 mod peer;
 mod running;
+mod scans;
 mod starting;
 mod stopping;
 mod strangers;

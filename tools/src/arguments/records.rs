@@ -1,5 +1,6 @@
 //! The commands on single records, scans and counters: what they take.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -256,7 +257,8 @@ with the record) and the bins as JSON. With --json each line is one object with 
 
 Examples:
   corelith scan --limit 10
-  corelith scan --set flights --bins carrier,flight --json"
+  corelith scan --set flights --bins carrier,flight --json
+  corelith scan --rate 5000"
 )]
 pub struct ScanArguments {
     /// Node and namespace.
@@ -274,6 +276,10 @@ pub struct ScanArguments {
     /// Stop after so many records.
     #[arg(long, value_name = "N")]
     pub limit: Option<u64>,
+
+    /// Records a second that are not to be passed, to leave the node to others.
+    #[arg(long, value_name = "PER_SECOND")]
+    pub rate: Option<NonZeroU32>,
 }
 
 /// What to delete.

@@ -5,15 +5,19 @@
 
 use std::collections::VecDeque;
 use std::future::Future;
+use std::num::NonZeroU32;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use corelith_index::{Digest, KnownDigest, PartitionId};
 use corelith_wire::{
     Answer, BinNames, BinSelection, Damage, FrameHeader, PartitionList, Request, ScanRequest,
     Status,
 };
+
+use tokio::time::Instant;
 
 use crate::client::decode;
 use crate::error::{Error, Refused, Unreadable};
@@ -36,6 +40,11 @@ pub struct ScanOptions {
     pub page_length_bytes: u32,
     /// Shards that are read at the same time, each one page ahead; at least 1.
     pub parallel_count: usize,
+    /// Stop after so many records; those that cannot be read do not count. `None` for all.
+    pub record_count_max: Option<u64>,
+    /// Records a second that are not to be passed, for a scan that is to leave the node to others. Pages are
+    /// then asked for one at a time, each when the ones before it have had their time. `None` for no limit.
+    pub records_per_second: Option<NonZeroU32>,
 }
 
 /// Which bins of each record a scan reads.
@@ -58,7 +67,24 @@ impl Default for ScanOptions {
             page_record_count: SCAN_PAGE_RECORD_COUNT,
             page_length_bytes: SCAN_PAGE_LENGTH_BYTES,
             parallel_count: 4,
+            record_count_max: None,
+            records_per_second: None,
         }
+    }
+}
+
+impl ScanOptions {
+    /// With pages no longer than what is wanted in all, or in a tenth of a second at the rate asked for.
+    fn with_fitting_pages(mut self) -> Self {
+        let wanted = self.record_count_max.unwrap_or(u64::MAX);
+        let rate = self.records_per_second.map(|rate| rate.get() / 10);
+        let longest = wanted.min(rate.map_or(u64::MAX, u64::from)).max(1);
+        let asked = match self.page_record_count {
+            0 => SCAN_PAGE_RECORD_COUNT,
+            asked => asked,
+        };
+        self.page_record_count = u32::try_from(longest).map_or(asked, |longest| longest.min(asked));
+        self
     }
 }
 
@@ -186,6 +212,10 @@ pub struct Scan {
     waiting: VecDeque<Cursor>,
     running: Vec<Fetch>,
     page: std::vec::IntoIter<Scanned>,
+    /// Records that may still be handed out.
+    left_count: u64,
+    /// When the next page may be asked for, where there is a rate.
+    next_page: Option<Instant>,
 }
 
 /// How far the partitions of one shard have been read.
@@ -205,13 +235,16 @@ struct Fetched {
 
 impl Scan {
     pub(crate) fn new(namespace: Namespace, options: ScanOptions) -> Self {
+        let left_count = options.record_count_max.unwrap_or(u64::MAX);
         Scan {
             namespace,
-            options: Arc::new(options),
+            options: Arc::new(options.with_fitting_pages()),
             is_started: false,
             waiting: VecDeque::new(),
             running: Vec::new(),
             page: Vec::new().into_iter(),
+            left_count,
+            next_page: None,
         }
     }
 
@@ -234,16 +267,26 @@ impl Scan {
             }
         }
         loop {
-            self.fill();
+            if self.left_count == 0 {
+                self.waiting.clear();
+                self.running.clear();
+                return Poll::Ready(None);
+            }
             if let Some(found) = self.page.next() {
+                if matches!(found, Scanned::Record(_)) {
+                    self.left_count -= 1;
+                }
+                self.fill();
                 return Poll::Ready(Some(Ok(found)));
             }
+            self.fill();
             if self.running.is_empty() {
                 return Poll::Ready(None);
             }
             match self.poll_page(context) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(fetched)) => {
+                    self.keep_pace(fetched.found.len());
                     self.page = fetched.found.into_iter();
                     if !fetched.cursor.partitions.is_empty() {
                         self.waiting.push_back(fetched.cursor);
@@ -289,13 +332,32 @@ impl Scan {
 
     /// Asks for pages until as many are on their way as may be.
     fn fill(&mut self) {
-        while self.running.len() < self.options.parallel_count.max(1) {
+        let parallel_count = match self.options.records_per_second {
+            Some(_) => 1,
+            None => self.options.parallel_count.max(1),
+        };
+        while self.running.len() < parallel_count {
             let Some(cursor) = self.waiting.pop_front() else {
                 return;
             };
             let fetch = fetch(self.namespace.clone(), Arc::clone(&self.options), cursor);
-            self.running.push(Fetch(Box::pin(fetch)));
+            let at = self.next_page;
+            self.running.push(Fetch(Box::pin(async move {
+                if let Some(at) = at {
+                    tokio::time::sleep_until(at).await;
+                }
+                fetch.await
+            })));
         }
+    }
+
+    /// Puts the next page off by the time that these records have at the rate asked for.
+    fn keep_pace(&mut self, record_count: usize) {
+        let Some(rate) = self.options.records_per_second else {
+            return;
+        };
+        let now = Instant::now();
+        self.next_page = Some(due_after(record_count, rate, (self.next_page, now)));
     }
 
     fn poll_page(&mut self, context: &mut Context<'_>) -> Poll<Result<Fetched, Error>> {
@@ -307,6 +369,17 @@ impl Scan {
         }
         Poll::Pending
     }
+}
+
+/// When the page after one of so many records is due, which was due itself at `due`, if there was one before
+/// it. Time that went by while nobody read is not made up for.
+fn due_after(
+    record_count: usize,
+    rate: NonZeroU32,
+    (due, now): (Option<Instant>, Instant),
+) -> Instant {
+    let time = Duration::from_secs_f64(record_count as f64 / f64::from(rate.get()));
+    due.map_or(now, |due| due.max(now)) + time
 }
 
 impl futures_util::Stream for Scan {
@@ -408,4 +481,44 @@ fn read_page(header: &FrameHeader, body: &[u8], cursor: Cursor) -> Result<Fetche
             resume: page.resume().to_vec(),
         },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_page_has_the_time_of_its_records() {
+        let rate = NonZeroU32::new(50).unwrap();
+        let now = Instant::now();
+        let second = Duration::from_secs(1);
+        let first = due_after(100, rate, (None, now));
+        assert_eq!(first, now + 2 * second);
+        // It came early: the next one waits for both.
+        assert_eq!(due_after(25, rate, (Some(first), now)), first + second / 2);
+        // It was read late: the rate holds from then on.
+        let late = first + 9 * second;
+        assert_eq!(due_after(50, rate, (Some(first), late)), late + second);
+        assert_eq!(due_after(0, rate, (None, now)), now);
+    }
+
+    #[test]
+    fn pages_are_no_longer_than_what_is_wanted() {
+        let length = |page_record_count, record_count_max, rate| {
+            let options = ScanOptions {
+                page_record_count,
+                record_count_max,
+                records_per_second: NonZeroU32::new(rate),
+                ..ScanOptions::default()
+            };
+            options.with_fitting_pages().page_record_count
+        };
+        assert_eq!(length(1000, None, 0), 1000);
+        assert_eq!(length(1000, Some(7), 0), 7);
+        assert_eq!(length(1000, Some(0), 0), 1);
+        assert_eq!(length(1000, None, 500), 50);
+        assert_eq!(length(20, Some(100), 500), 20);
+        assert_eq!(length(0, Some(3), 1), 1);
+        assert_eq!(length(1000, Some(u64::MAX), 0), 1000);
+    }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use corelith_index::{Digest, ExpirySeconds, KnownDigest, PartitionId, ScanPosition, SetId};
 use corelith_io::{BufferPool, BufferPoolConfig, Fault, PlannedFault};
-use corelith_store::{Change, DamagedRecord, Needs, ReadError, RecordError, Shard};
+use corelith_store::{Change, DamagedRecord, Needs, ReadError, RecordError, ScanBounds, Shard};
 
 use crate::harness::{NotMet, Rig, Shape, content, digest};
 
@@ -275,4 +275,70 @@ fn a_page_ends_where_memory_does_and_drops_no_record() {
     expected.sort_unstable();
     found.sort_unstable();
     assert_eq!(found, expected);
+}
+
+/// The index tells the set of a record: one of another set costs no read.
+#[test]
+fn a_step_keeps_to_its_bounds_and_reads_only_what_it_returns() {
+    let mut rig = Rig::new(1, Shape::default());
+    let shard = rig.open_sound();
+    let few = rig.run(shard.set_id("few")).unwrap();
+    let mut expected = BTreeMap::new();
+    for key in 0..200 {
+        let content = content(key, 0, 90);
+        let set = if key % 10 == 0 {
+            expected.insert(digest(key), content.clone());
+            few
+        } else {
+            SetId::NONE
+        };
+        let change = Change::PutInput {
+            expiry: ExpirySeconds::NEVER,
+            set,
+        };
+        let digest = digest(key);
+        let written = rig.run(shard.write(&digest, Needs::Metadata, &content, |_, _| {
+            Ok::<_, NotMet>(change)
+        }));
+        written.unwrap();
+    }
+    for (entries_max, records_max, read_bytes_max) in [
+        (1, 1, 0),
+        (3, 100, 5000),
+        (50, 2, 5000),
+        (200, 200, 400),
+        (5000, 5000, u64::MAX),
+    ] {
+        let bounds = ScanBounds {
+            set: Some(few),
+            entries_max,
+            records_max,
+            read_bytes_max,
+        };
+        let reads_before = shard.statistics().counters.device_reads;
+        let mut found = BTreeMap::new();
+        let mut entries = 0;
+        let mut from = Some(ScanPosition::START);
+        while let Some(position) = from {
+            let page = rig
+                .run(shard.scan_within(partition(), position, &bounds))
+                .unwrap();
+            // No two keys share a position here.
+            assert!(page.entries <= entries_max);
+            assert!(page.records.len() <= records_max);
+            assert!(page.read_bytes <= read_bytes_max || page.records.len() == 1);
+            entries += page.entries;
+            for record in page.records {
+                let record = record.unwrap();
+                assert_eq!(record.metadata().set, few);
+                found.insert(*record.digest(), record.content().to_vec());
+            }
+            assert!(page.next != from, "a step leads on");
+            from = page.next;
+        }
+        assert_eq!(found, expected, "{bounds:?}");
+        assert!(entries >= 200, "each was looked at");
+        let reads = shard.statistics().counters.device_reads - reads_before;
+        assert_eq!(reads, 20, "{bounds:?}");
+    }
 }

@@ -1,6 +1,7 @@
 //! Scans: everything once, in pages of any size, over broken connections, and only what was asked for.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU32;
 
 use corelith_client::mock::{Fault, MockNode};
 use corelith_client::{
@@ -43,6 +44,36 @@ async fn numbers(client: &Client, options: ScanOptions) -> Vec<i64> {
     }
     numbers.sort_unstable();
     numbers
+}
+
+#[test]
+fn no_more_than_so_many_and_one_page_at_a_time_where_there_is_a_rate() {
+    run(async {
+        let node = MockNode::start();
+        let client = filled(&node, patient()).await;
+        for limit in [0, 1, 499] {
+            let options = ScanOptions {
+                set: Some("one".to_owned()),
+                record_count_max: Some(limit),
+                ..ScanOptions::default()
+            };
+            assert_eq!(numbers(&client, options).await.len() as u64, limit);
+        }
+        let served = |node: &MockNode| -> u64 {
+            let ports = node.core_ports().iter();
+            ports.map(|port| node.served_count(*port)).sum()
+        };
+        let before = served(&node);
+        let paced = ScanOptions {
+            record_count_max: Some(100),
+            records_per_second: NonZeroU32::new(400),
+            ..ScanOptions::default()
+        };
+        assert_eq!(numbers(&client, paced).await.len(), 100);
+        // Pages of 40, and perhaps the one after them.
+        let page_count = served(&node) - before;
+        assert!((3..=4).contains(&page_count), "{page_count}");
+    });
 }
 
 #[test]
