@@ -302,6 +302,26 @@ const fn digest_of(request: &Request<'_>) -> Option<Digest> {
     }
 }
 
+/// How a request ends that memory is enough to answer, without a future for it; `None` if it is not, or if the
+/// request has to be looked at more closely.
+fn decoded_at_once(
+    namespace: &ServedNamespace,
+    admission: &Admission<'_>,
+    request: &Result<Request<'_>, DecodeError>,
+) -> Option<Outcome> {
+    let Ok(Request::Get(get)) = request else {
+        return None;
+    };
+    if admission.deadline.is_past(admission.now_ns) {
+        return None;
+    }
+    let shard = namespace.shards.owner(get.digest.partition())?;
+    let outcome = get::found_at_once(shard, get, admission.room)?;
+    let outcomes = &namespace.shards.outcomes;
+    outcomes.count(MessageKind::Get, outcome.status());
+    Some(outcome)
+}
+
 /// Answers the request of a whole frame now, if that takes neither a device nor a wait; false, and nothing
 /// written, if it does.
 pub(crate) fn run_at_once(

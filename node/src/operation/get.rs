@@ -68,6 +68,24 @@ pub(super) async fn run(shard: &Shard, get: &GetRequest<'_>, terms: Terms<'_>) -
     }
 }
 
+/// What a get of a whole record comes to, if memory is enough to know it; `None` if it is not.
+pub(super) fn found_at_once(
+    shard: &Shard,
+    get: &GetRequest<'_>,
+    room: Option<&Room>,
+) -> Option<Outcome> {
+    let BinSelection::All = get.selection else {
+        return None;
+    };
+    Some(match shard.get_at_once(&get.digest)? {
+        Some(record) if room.is_none_or(|room| room.claim(record.content().len())) => {
+            Outcome::Record(Box::new(Found::Whole(record)))
+        }
+        Some(_) => Outcome::Refused(batch_full()),
+        None => Outcome::Refused(Refusal::new(Status::NotFound)),
+    })
+}
+
 /// Answers a get of a whole record from memory, without a task, a copy of the frame or an allocation; the
 /// status of the answer. `None`, and nothing written, if it needs more than that.
 pub(super) fn at_once(

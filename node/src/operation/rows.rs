@@ -1,8 +1,8 @@
 //! The rows of a batch that one core owns: each is run as a request of its own, many at once, in one task.
 //!
 //! Up to a bound they are on their way together, so that device reads overlap and writes share batches of
-//! the log. A row that never has to wait (its record is in memory or absent) costs no task and no memory
-//! of its own. Rows about one key run in their order; rows are answered as they end.
+//! the log. A row that never has to wait (its record is in memory or absent) costs no task, and no memory for
+//! its future. Rows about one key run in their order; rows are answered as they end.
 
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
@@ -19,7 +19,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use super::row_order::{Held, RowOrder};
 use super::terms::{Deadline, Lookup};
-use super::{Admission, Context, Outcome, Reply, Room, run_decoded};
+use super::{Admission, Context, Outcome, Reply, Room, decoded_at_once, run_decoded};
 use crate::connection::BatchKey;
 use crate::limits::{BATCH_ROWS_AHEAD, BATCH_ROWS_RUNNING_MAX};
 use crate::namespaces::ServedNamespace;
@@ -95,6 +95,11 @@ pub(crate) async fn run_part(
                 };
                 book.end(ended);
                 book.turn.rest().await;
+            }
+            if let Some(outcome) = decoded_at_once(namespace, &admission, &request) {
+                book.pace.did(1, (book.answer)(&header, &outcome));
+                book.pace.rest().await;
+                continue;
             }
             let held = book.order.begin(namespace, &request).await;
             let mut place = book.places.pop().unwrap_or_else(|| Box::pin(None));

@@ -134,8 +134,19 @@ fn every_row_of_every_core_is_answered() {
 /// Writes of one key share batches of the log; a read waits for those before it and holds back those behind.
 #[test]
 fn rows_of_one_key_run_in_their_order() {
-    let node = Node::start();
-    let mut peer = Peer::greet(&node);
+    check_order(&Node::start());
+}
+
+/// A row from memory is answered without a look at who else is under way: those of its key are not among them.
+#[test]
+fn so_they_do_where_records_come_from_memory() {
+    let node = Node::start_small(&["--record-cache", "64M"]);
+    check_order(&node);
+    assert!(node.metric("corelith_record_cache_hits_total", &[]) > 0.0);
+}
+
+fn check_order(node: &Node) {
+    let mut peer = Peer::greet(node);
     let steps = StepsBuilder::new().add("n", 1).read("n").finish().unwrap();
     let count = |key, set| {
         Request::Operate(OperateRequest {
