@@ -135,6 +135,8 @@ struct KeyRecord {
     /// A get has been answered with an error in this life, on drives that harm data silently, and nothing
     /// has been read since.
     is_damaged: bool,
+    /// The last write that healed it: when it was answered, and what it left.
+    healed: Option<(Ticket, Stored)>,
     history: VecDeque<Event>,
 }
 
@@ -297,10 +299,14 @@ impl Oracle {
             }
         };
         record.possible = after;
+        let span = Span {
+            began: ticket,
+            answered: now,
+        };
         if record.possible.is_empty() || record.is_untold {
             record.possible = before;
             let is_excused = self.tells(key, &answer)
-                || self.heals(key, operation, &answer)
+                || self.heals(key, (operation, span), &answer)
                 || self.tolerates(key, &answer);
             if !is_excused {
                 return Err(self.violation(key, operation, answer));
@@ -308,10 +314,6 @@ impl Oracle {
         }
         self.close(key, ticket);
         self.vouch_by(key, (ticket, asked), &answer);
-        let span = Span {
-            began: ticket,
-            answered: now,
-        };
         self.count(key, (operation, span), &answer);
         Ok(())
     }
@@ -471,6 +473,7 @@ impl Oracle {
 impl Default for KeyRecord {
     fn default() -> Self {
         Self {
+            healed: None,
             possible: BTreeSet::from([Possibility::settled(None)]),
             open: OpenOperations::new(),
             acknowledged: Vec::new(),

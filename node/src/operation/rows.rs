@@ -97,8 +97,8 @@ pub(crate) async fn run_part(
                 book.turn.rest().await;
             }
             if let Some(outcome) = decoded_at_once(namespace, &admission, &request) {
-                book.pace.did(1, (book.answer)(&header, &outcome));
-                book.pace.rest().await;
+                book.turn.did(1, (book.answer)(&header, &outcome));
+                book.turn.rest().await;
                 continue;
             }
             let held = book.order.begin(namespace, &request).await;

@@ -2,7 +2,7 @@
 //! that nothing vouches against, first news of keys that nobody could tell, writes on damaged keys.
 
 use super::acknowledged::Acknowledged;
-use super::{Event, Oracle};
+use super::{Event, Oracle, Span};
 use crate::subject::{Answer, Key, Operation, Stored};
 
 impl Oracle {
@@ -94,17 +94,31 @@ impl Oracle {
 
     /// Whether this is a write on a damaged key: the error has told that nobody knows what the key held, so
     /// nobody can say which generation follows. From then on it holds what was written.
-    pub(super) fn heals(&mut self, key: Key, operation: Operation, answer: &Answer) -> bool {
+    ///
+    /// Writes that were under way together may be answered in any order; the generations tell which came first.
+    pub(super) fn heals(
+        &mut self,
+        key: Key,
+        (operation, span): (Operation, Span),
+        answer: &Answer,
+    ) -> bool {
         let record = self.keys.entry(key).or_default();
         let state = match (operation, answer) {
             _ if !record.is_damaged || record.is_untold => return false,
             (
                 Operation::Put(value) | Operation::Create(value) | Operation::PutIf { value, .. },
                 Answer::Written(generation),
-            ) => Some(Stored {
-                value,
-                generation: *generation,
-            }),
+            ) => {
+                let healed = record.healed.filter(|(at, _)| *at > span.began);
+                let later = healed.filter(|(_, stored)| stored.generation > *generation);
+                let stored = Stored {
+                    value,
+                    generation: *generation,
+                };
+                let stored = later.map_or(stored, |(_, later)| later);
+                record.healed = Some((span.answered, stored));
+                Some(stored)
+            }
             (Operation::Delete, Answer::Deleted(_)) | (Operation::Truncate, Answer::Truncated) => {
                 None
             }
