@@ -9,6 +9,7 @@ mod about;
 mod batch;
 mod greet;
 mod pay;
+mod requests;
 mod truncate;
 
 pub(crate) use about::ConnectionReport;
@@ -20,24 +21,20 @@ use std::rc::Rc;
 use std::task::Poll;
 
 use corelith_io::{Received, SendBuffer, Stream, to_u64};
-use corelith_wire::{Answer, FrameError, FrameHeader, MessageKind, Refusal, Request, Status};
+use corelith_wire::{FrameError, FrameHeader, MessageKind, Refusal, Request, Status};
 
 pub(crate) use batch::{BatchKey, Batches, run_part_for, take_back};
+pub(crate) use requests::{deliver, run_for};
 
 use crate::core::Core;
 use crate::frames::{FrameAssembler, body_of};
-use crate::hop::Hop;
 use crate::limits::{IN_FLIGHT_PER_CONNECTION_MAX, PIECE_BYTES};
 use crate::metrics::bump;
-use crate::namespaces::ServedNamespace;
-use crate::operation::{self, Context, Reply};
 use crate::outbox::Outbox;
-use crate::pace::yield_now;
 use crate::refusal::busy;
-use crate::slow::Course;
 use crate::turns::{Share, Turns, cost_units};
 use about::Account;
-use pay::{is_write, paid_back};
+use requests::{hand_over, reply, run_at_once, run_here};
 
 /// Number of a connection on its core; never used twice, so a late answer meets nobody else.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -359,275 +356,4 @@ fn dispatch_of_node(
         _ => return None,
     }
     Some(false)
-}
-
-fn reply<'a>(
-    encoder: &'a mut corelith_wire::FrameEncoder,
-    out: &'a mut Vec<u8>,
-    header: &FrameHeader,
-) -> Reply<'a> {
-    Reply {
-        encoder,
-        out,
-        request_id: header.request_id(),
-        kind_number: header.kind_number(),
-    }
-}
-
-/// Answers a get from memory, where it stands: no task, no copy of the frame. False if it needs more.
-fn run_at_once(
-    core: &Core,
-    connection: &Connection,
-    (header, frame): (&FrameHeader, &[u8]),
-    arrived_ns: u64,
-) -> bool {
-    let namespace = header.namespace().and_then(|id| core.namespaces.get(id));
-    let Some(namespace) = namespace.filter(|namespace| namespace.shards.have_record_caches) else {
-        return false;
-    };
-    // A write that is answered before it is durable may have arrived on this connection just before.
-    let may_pass = !namespace.shards.commit.may_buffer() || connection.in_flight.get() == 0;
-    // Past the outbox's bound an answer waits as a request, of which a connection has few.
-    if !may_pass || !connection.outbox.has_room() {
-        return false;
-    }
-    let (mut is_answered, mut answer_bytes) = (false, 0);
-    connection.outbox.append(|out| {
-        let before = out.len();
-        let mut encoder = core.encoder.borrow_mut();
-        let mut reply = reply(&mut encoder, out, header);
-        is_answered = operation::run_at_once(&namespace.shards, (header, frame), &mut reply);
-        answer_bytes = out.len() - before;
-    });
-    if is_answered {
-        let turn_ns = core.ring.turn_ns();
-        let course = Course {
-            arrived_ns,
-            started_ns: turn_ns,
-            ended_ns: turn_ns,
-            owner: core.number,
-            answer_bytes,
-        };
-        took(core, namespace, (header, frame), course);
-    }
-    is_answered
-}
-
-/// Runs a request on this core, for a connection of this core.
-fn run_here(
-    core: &Rc<Core>,
-    connection: &Rc<Connection>,
-    (header, frame): (&FrameHeader, Vec<u8>),
-    arrived_ns: u64,
-) {
-    let (core, connection) = (Rc::clone(core), Rc::clone(connection));
-    let header = *header;
-    glommio::spawn_local(async move {
-        let started_ns = core.ring.turn_ns();
-        let outcome = {
-            let work = run(&core, &frame, (arrived_ns, started_ns));
-            paid_back(&core.turns, (&header, frame.len()), work).await
-        };
-        let ended_ns = core.ring.turn_ns();
-        let mut answer_bytes = 0;
-        if outcome.payload_bytes() > PIECE_BYTES {
-            let answer = Box::pin(write_in_pieces(&core, &frame, &outcome)).await;
-            answer_bytes = answer.len();
-            connection.outbox.append_whole(answer);
-        } else {
-            connection.outbox.append(|out| {
-                let before = out.len();
-                write(&core, &frame, &outcome, out);
-                answer_bytes = out.len() - before;
-            });
-        }
-        let course = Course {
-            arrived_ns,
-            started_ns,
-            ended_ns,
-            owner: core.number,
-            answer_bytes,
-        };
-        answered(&core, &header, &frame, course);
-        finish(&core, &connection);
-        core.recycle(frame);
-    })
-    .detach();
-}
-
-/// Sends a request to its owner.
-fn hand_over(
-    core: &Rc<Core>,
-    connection: &Rc<Connection>,
-    owner: u16,
-    (header, frame, arrived_ns): (&FrameHeader, Vec<u8>, u64),
-) -> bool {
-    let hop = Hop {
-        connection: connection.key,
-        arrived_ns,
-        started_ns: arrived_ns,
-        ended_ns: arrived_ns,
-        owner,
-        frame,
-        answer: core.spare(),
-    };
-    let metrics = &core.metrics;
-    let peer = core.peers.get(usize::from(owner)).and_then(Option::as_ref);
-    let sent = match peer {
-        Some(peer) => peer.send(Box::new(hop)).is_ok(),
-        None => false,
-    };
-    if sent {
-        bump(&metrics.requests_to_other_cores);
-        return !is_write(header);
-    }
-    metrics.refused(Status::Busy);
-    connection.outbox.append(|out| {
-        let mut encoder = core.encoder.borrow_mut();
-        reply(&mut encoder, out, header).refuse(&busy());
-    });
-    finish(core, connection);
-    false
-}
-
-/// Runs a request on this core that arrived at another one, and sends the answer back there.
-pub(crate) fn run_for(core: &Rc<Core>, from: u16, mut hop: Box<Hop>) {
-    bump(&core.metrics.requests_from_other_cores);
-    core.took_on();
-    let core = Rc::clone(core);
-    glommio::spawn_local(async move {
-        let now_ns = core.clock.monotonic_ns();
-        let outcome = run(&core, &hop.frame, (hop.arrived_ns, now_ns)).await;
-        (hop.started_ns, hop.ended_ns) = (now_ns, core.ring.turn_ns());
-        if outcome.payload_bytes() > PIECE_BYTES {
-            hop.answer = Box::pin(write_in_pieces(&core, &hop.frame, &outcome)).await;
-        } else {
-            let Hop { frame, answer, .. } = &mut *hop;
-            write(&core, frame, &outcome, answer);
-        }
-        if let Some(Some(peer)) = core.peers.get(usize::from(from)) {
-            peer.answer(hop);
-        }
-        core.answered();
-    })
-    .detach();
-}
-
-/// Puts an answer that came back from another core into its connection's outbox.
-pub(crate) fn deliver(core: &Rc<Core>, mut hop: Hop) {
-    let header = FrameHeader::parse(&hop.frame).ok().flatten();
-    if let Some(header) = header.as_ref().filter(|header| !is_write(header)) {
-        core.turns.release(cost_units(header, hop.frame.len()));
-    }
-    let connection = core.connections.borrow().get(&hop.connection).cloned();
-    match connection {
-        Some(connection) => {
-            let answer_bytes = hop.answer.len();
-            if answer_bytes > PIECE_BYTES {
-                connection
-                    .outbox
-                    .append_whole(std::mem::take(&mut hop.answer));
-            } else {
-                connection
-                    .outbox
-                    .append(|out| out.extend_from_slice(&hop.answer));
-            }
-            let course = Course {
-                arrived_ns: hop.arrived_ns,
-                started_ns: hop.started_ns,
-                ended_ns: hop.ended_ns,
-                owner: hop.owner,
-                answer_bytes,
-            };
-            if let Some(header) = header {
-                answered(core, &header, &hop.frame, course);
-            }
-            finish(core, &connection);
-        }
-        None => core.answered(),
-    }
-    core.recycle(hop.frame);
-    core.recycle(hop.answer);
-}
-
-async fn run(core: &Core, frame: &[u8], (arrived_ns, now_ns): (u64, u64)) -> operation::Outcome {
-    let context = Context {
-        namespaces: &core.namespaces,
-        clock: &core.clock,
-        now_ns,
-        arrived_ns,
-    };
-    operation::run(&context, frame).await
-}
-
-/// Writes an outcome as the answer to the request in `frame`.
-fn write(core: &Core, frame: &[u8], outcome: &operation::Outcome, out: &mut Vec<u8>) {
-    if let Ok(Some(header)) = FrameHeader::parse(frame) {
-        outcome.write(&mut reply(&mut core.encoder.borrow_mut(), out, &header));
-    }
-}
-
-/// [`write`] of a large one into memory of its own: its payload is copied in pieces.
-async fn write_in_pieces(core: &Core, frame: &[u8], outcome: &operation::Outcome) -> Vec<u8> {
-    let mut out = Vec::new();
-    let Ok(Some(header)) = FrameHeader::parse(frame) else {
-        return out;
-    };
-    let answer = outcome.answer();
-    let payload = answer.as_ref().map_or(&[][..], Answer::payload);
-    let head = answer.as_ref().map(|answer| {
-        let mut encoder = core.encoder.borrow_mut();
-        encoder.answer_head(&mut out, header.request_id(), answer, payload.len())
-    });
-    let Some(Ok(padding_bytes)) = head else {
-        // What cannot be answered is refused, in the words of the straight way.
-        write(core, frame, outcome, &mut out);
-        return out;
-    };
-    out.reserve_exact(payload.len() + padding_bytes);
-    for piece in payload.chunks(PIECE_BYTES) {
-        yield_now().await;
-        out.extend_from_slice(piece);
-    }
-    out.resize(out.len() + padding_bytes, 0);
-    out
-}
-
-/// An operation has its answer in the outbox: it is timed, and kept if it was slow.
-fn answered(core: &Core, header: &FrameHeader, frame: &[u8], course: Course) {
-    if let Some(namespace) = header.namespace().and_then(|id| core.namespaces.get(id)) {
-        took(core, namespace, (header, frame), course);
-    }
-}
-
-/// [`answered`], where the namespace is at hand.
-fn took(
-    core: &Core,
-    namespace: &ServedNamespace,
-    (header, frame): (&FrameHeader, &[u8]),
-    course: Course,
-) {
-    let now_ns = core.clock.monotonic_ns();
-    let latency_ns = now_ns.saturating_sub(course.arrived_ns);
-    if let Some(kind) = header.kind() {
-        namespace.shards.outcomes.took(kind, latency_ns);
-    }
-    if core.slow.is_slow(latency_ns) {
-        let place = (core.number, &namespace.name, &core.messages.slow);
-        core.slow.note(place, (header, frame), course, now_ns);
-    }
-}
-
-/// A request of this connection has its answer in the outbox.
-fn finish(core: &Core, connection: &Connection) {
-    finish_rows(core, connection, 1);
-}
-
-/// [`finish`] of a request that counted for several.
-fn finish_rows(core: &Core, connection: &Connection, row_count: u32) {
-    connection
-        .in_flight
-        .set(connection.in_flight.get().saturating_sub(row_count));
-    connection.outbox.made_room();
-    core.answered();
 }

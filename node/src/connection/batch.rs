@@ -9,7 +9,8 @@ use corelith_wire::{
     Answer, BatchRows, FrameHeader, MessageKind, NamespaceId, Refusal, Request, Status,
 };
 
-use super::{Connection, answered, finish_rows, reply};
+use super::Connection;
+use super::requests::{answered, finish_rows, reply};
 use crate::core::Core;
 use crate::frames::body_of;
 use crate::limits::{BATCH_ROW_ANSWER_BYTES, IN_FLIGHT_PER_CONNECTION_MAX, PAYLOAD_BYTES};

@@ -7,7 +7,8 @@ use corelith_wire::{
     Request, Status, limits::PAYLOAD_LENGTH_BYTES_MAX,
 };
 
-use super::{Connection, finish, reply, say_goodbye};
+use super::requests::{finish, reply};
+use super::{Connection, say_goodbye};
 use crate::core::{Core, GatherBusy};
 use crate::frames::body_of;
 use crate::limits::IN_FLIGHT_PER_CONNECTION_MAX;

@@ -4,7 +4,8 @@ use std::rc::Rc;
 
 use corelith_wire::{Answer, FrameHeader, MessageKind, Refusal, Request, Status};
 
-use super::{Connection, answered, finish, reply};
+use super::Connection;
+use super::requests::{answered, finish, reply};
 use crate::core::{Core, Truncation};
 use crate::frames::body_of;
 use crate::limits::IN_FLIGHT_PER_CONNECTION_MAX;
