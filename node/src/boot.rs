@@ -125,16 +125,7 @@ pub(crate) fn run(settings: Settings) -> Result<(), BootError> {
     state.set(NodeState::Stopping);
     supervisor.is_stopping(stop_timeout + SUPERVISOR_SLACK);
     tracing::info!(timeout = ?stop_timeout, "stopping: finishing what was accepted");
-    let core_count = node.orders.len();
-    let orders = &mut node.orders;
-    let mut give = |core: u16, order| {
-        if let Some(mailbox) = orders.get_mut(usize::from(core)) {
-            // A core whose mailbox is gone has ended already.
-            drop(mailbox.try_send(order));
-        }
-    };
-    let ends = (node.ended, stop_timeout);
-    stop_cores(core_count, &mut give, &node.events, ends)?;
+    node.stop(stop_timeout)?;
     tracing::info!("stopped: everything that was acknowledged is durable");
     ended
 }
@@ -352,6 +343,20 @@ impl Node {
                 }
             };
         }
+    }
+
+    /// Lets every core finish what it has accepted, and end.
+    fn stop(mut self, timeout: std::time::Duration) -> Result<(), BootError> {
+        let core_count = self.orders.len();
+        let orders = &mut self.orders;
+        let mut give = |core: u16, order| {
+            if let Some(mailbox) = orders.get_mut(usize::from(core)) {
+                // A core whose mailbox is gone has ended already.
+                drop(mailbox.try_send(order));
+            }
+        };
+        let ends = (self.ended, timeout);
+        stop_cores(core_count, &mut give, &self.events, ends)
     }
 
     /// Waits for a stop, or for a core that cannot go on.

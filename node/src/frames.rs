@@ -12,6 +12,9 @@ use crate::limits::SPARE_VECTOR_BYTES_MAX;
 const HEADER: usize = 32;
 const _: () = assert!(HEADER_LENGTH_BYTES == 32);
 
+/// A whole frame: its header, and header and body together.
+pub(crate) type Frame<'a> = (FrameHeader, Cow<'a, [u8]>);
+
 /// The part of a frame that has arrived.
 #[derive(Default)]
 pub(crate) struct FrameAssembler {
@@ -30,7 +33,7 @@ impl FrameAssembler {
     pub(crate) fn next<'frame, 'input: 'frame>(
         &'frame mut self,
         input: &mut &'input [u8],
-    ) -> Result<Option<(FrameHeader, Cow<'frame, [u8]>)>, FrameError> {
+    ) -> Result<Option<Frame<'frame>>, FrameError> {
         if self.is_whole {
             self.release();
         }
