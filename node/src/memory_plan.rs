@@ -365,7 +365,8 @@ mod tests {
     fn indexes_get_what_the_limit_leaves() {
         let plan = planned(4 * GIB, &[namespace("a", 1 << 40)]);
         assert_eq!(bytes_of(&plan, Part::Buffers), 2 * (288 << 20));
-        assert_eq!(bytes_of(&plan, Part::Connections), 2 * (10 << 20));
+        assert_eq!(bytes_of(&plan, Part::Connections), 2 * (4 << 20));
+        assert_eq!(bytes_of(&plan, Part::Answers), 2 * (80 << 20));
         assert_eq!(plan.planned_bytes(), 4 * GIB);
         assert_eq!(
             plan.index_bytes_per_shard(0),

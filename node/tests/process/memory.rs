@@ -14,7 +14,7 @@ const LITTLE: [&str; 8] = [
     "--shards",
     "2",
     "--memory-limit",
-    "397M",
+    "453M",
 ];
 
 /// Statuses of many requests.
