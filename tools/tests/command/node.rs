@@ -5,6 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use corelith_client::{Key, digest_of};
@@ -193,14 +194,15 @@ fn spawn(folder: &Path, port: u16, control: u16, arguments: &[String]) -> Child 
     command.spawn().unwrap()
 }
 
-/// A port with two free ones behind it for the cores, and one for control.
+/// A port with two free ones behind it for the cores, and one for control: below those that the kernel gives out by
+/// itself, where connections of other tests that have just ended linger, and of no other test of this process.
 fn free_ports() -> (u16, u16) {
-    for _ in 0..100 {
-        let probe = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = probe.local_addr().unwrap().port();
-        let others =
-            (1..=3).map(|offset| TcpListener::bind(("127.0.0.1", port.checked_add(offset)?)).ok());
-        if others.collect::<Option<Vec<_>>>().is_some() {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    for _ in 0..4_000 {
+        let turn = NEXT.fetch_add(1, Ordering::Relaxed) + std::process::id() * 37;
+        let port = 10_000 + u16::try_from(turn % 4_000).unwrap() * 5;
+        let mut all = (0..4).map(|offset| TcpListener::bind(("127.0.0.1", port + offset)));
+        if all.all(|bound| bound.is_ok()) {
             return (port, port + 3);
         }
     }
