@@ -1,4 +1,4 @@
-//! `put`, `get`, `exists`, `delete` and `touch` of one record. Several are [`many`](crate::many)'s.
+//! `put`, `get`, `exists`, `delete` and `touch` of one record. Several are [`crate::many`]'s.
 
 use corelith_client::{
     BinNames, BinSelection, ContentBuilder, DeleteRequest, GetRequest, Key, Namespace, Record,

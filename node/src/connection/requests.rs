@@ -228,7 +228,7 @@ pub(super) fn write(core: &Core, frame: &[u8], outcome: &operation::Outcome, out
     }
 }
 
-/// [`write`] of a large one into memory of its own: its payload is copied in pieces.
+/// [`write()`] of a large one into memory of its own: its payload is copied in pieces.
 pub(super) async fn write_in_pieces(
     core: &Core,
     frame: &[u8],
