@@ -30,11 +30,12 @@ use crate::core::Core;
 use crate::frames::{FrameAssembler, body_of};
 use crate::limits::{IN_FLIGHT_PER_CONNECTION_MAX, PIECE_BYTES};
 use crate::metrics::bump;
+use crate::operation::Reply;
 use crate::outbox::Outbox;
 use crate::refusal::busy;
 use crate::turns::{Share, Turns, cost_units};
 use about::Account;
-use requests::{hand_over, reply, run_at_once, run_here};
+use requests::{hand_over, run_at_once, run_here};
 
 /// Number of a connection on its core; never used twice, so a late answer meets nobody else.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -283,7 +284,7 @@ fn dispatch(
         metrics.refused(refusal.status);
         connection.outbox.append(|out| {
             let mut encoder = core.encoder.borrow_mut();
-            reply(&mut encoder, out, header).refuse(refusal);
+            Reply::to(header, &mut encoder, out).refuse(refusal);
         });
         false
     };

@@ -12,7 +12,7 @@ mod scan;
 mod terms;
 mod touch;
 
-use corelith_index::{Digest, ExpirySeconds, PartitionId};
+use corelith_index::{ExpirySeconds, PartitionId};
 use corelith_io::Clock;
 use corelith_store::{Current, Shard, Written};
 use corelith_wire::{
@@ -98,6 +98,22 @@ pub(crate) struct Reply<'a> {
     pub(crate) out: &'a mut Vec<u8>,
     pub(crate) request_id: RequestId,
     pub(crate) kind_number: u8,
+}
+
+impl<'a> Reply<'a> {
+    /// The answer to the request with this header.
+    pub(crate) const fn to(
+        header: &FrameHeader,
+        encoder: &'a mut FrameEncoder,
+        out: &'a mut Vec<u8>,
+    ) -> Self {
+        Self {
+            encoder,
+            out,
+            request_id: header.request_id(),
+            kind_number: header.kind_number(),
+        }
+    }
 }
 
 impl Reply<'_> {
@@ -232,7 +248,10 @@ async fn run_decoded(
 ) -> Outcome {
     let outcome = match request {
         Ok(request) => {
-            namespace.shards.hot_keys.count(|| digest_of(&request));
+            namespace
+                .shards
+                .hot_keys
+                .count(|| request.digest().copied());
             run_request(namespace, admission, request).await
         }
         Err(error) => Outcome::Refused(Refusal::new(error.status())),
@@ -284,24 +303,6 @@ async fn run_request(
     }
 }
 
-/// The record that a request is about, if it is about one.
-const fn digest_of(request: &Request<'_>) -> Option<Digest> {
-    match request {
-        Request::Get(get) => Some(get.digest),
-        Request::Put(put) => Some(put.digest),
-        Request::Delete(delete) => Some(delete.digest),
-        Request::Touch(touch) => Some(touch.digest),
-        Request::Operate(operate) => Some(operate.digest),
-        Request::Scan(_)
-        | Request::Truncate(_)
-        | Request::Hello(_)
-        | Request::Topology
-        | Request::Ping
-        | Request::Statistics(_)
-        | Request::Batch(_) => None,
-    }
-}
-
 /// How a request ends that memory is enough to answer, without a future for it; `None` if it is not, or if the
 /// request has to be looked at more closely.
 fn decoded_at_once(
@@ -317,8 +318,9 @@ fn decoded_at_once(
     }
     let shard = namespace.shards.owner(get.digest.partition())?;
     let outcome = get::found_at_once(shard, get, admission.room)?;
-    let outcomes = &namespace.shards.outcomes;
-    outcomes.count(MessageKind::Get, outcome.status());
+    let shards = &namespace.shards;
+    shards.hot_keys.count(|| Some(get.digest));
+    shards.outcomes.count(MessageKind::Get, outcome.status());
     Some(outcome)
 }
 

@@ -137,20 +137,10 @@ impl SlowLog {
 }
 
 fn digest_of(header: &FrameHeader, frame: &[u8]) -> Option<Digest> {
-    match Request::decode(header, body_of(frame)).ok()? {
-        Request::Get(get) => Some(get.digest),
-        Request::Put(put) => Some(put.digest),
-        Request::Delete(delete) => Some(delete.digest),
-        Request::Touch(touch) => Some(touch.digest),
-        Request::Operate(operate) => Some(operate.digest),
-        Request::Scan(_)
-        | Request::Truncate(_)
-        | Request::Batch(_)
-        | Request::Hello(_)
-        | Request::Topology
-        | Request::Ping
-        | Request::Statistics(_) => None,
-    }
+    Request::decode(header, body_of(frame))
+        .ok()?
+        .digest()
+        .copied()
 }
 
 fn say(operation: &SlowOperation, unsaid: u64) {

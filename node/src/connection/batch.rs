@@ -10,11 +10,12 @@ use corelith_wire::{
 };
 
 use super::Connection;
-use super::requests::{answered, finish_rows, reply};
+use super::requests::{answered, finish_rows};
 use crate::core::Core;
 use crate::frames::body_of;
 use crate::limits::{BATCH_ROW_ANSWER_BYTES, IN_FLIGHT_PER_CONNECTION_MAX, PAYLOAD_BYTES};
 use crate::metrics::add;
+use crate::operation::Reply;
 use crate::operation::{BatchPart, Context, run_part};
 use crate::refusal::busy;
 use crate::slow::Course;
@@ -93,7 +94,7 @@ pub(super) fn batch(
     };
     core.metrics.refused(refusal.status);
     connection.outbox.append(|out| {
-        reply(&mut core.encoder.borrow_mut(), out, header).refuse(&refusal);
+        Reply::to(header, &mut core.encoder.borrow_mut(), out).refuse(&refusal);
     });
     false
 }
@@ -112,10 +113,10 @@ fn send_out(core: &Rc<Core>, mut batch: Batch, (namespace, rows): (NamespaceId, 
             let error = Request::decode_row(&row.header, row.body).err();
             let status = error.map_or(Status::Unsupported, |error| error.status());
             core.metrics.refused(status);
-            reply(
+            Reply::to(
+                &row.header,
                 &mut core.encoder.borrow_mut(),
                 &mut batch.answers,
-                &row.header,
             )
             .refuse(&Refusal::new(status));
             continue;
@@ -273,7 +274,7 @@ fn answer(core: &Rc<Core>, key: BatchKey) {
         let before = out.len();
         let mut encoder = core.encoder.borrow_mut();
         let rows = BatchRows::new(&answers);
-        reply(&mut encoder, out, &header).answer(&Answer::Batch(rows));
+        Reply::to(&header, &mut encoder, out).answer(&Answer::Batch(rows));
         answer_bytes = out.len() - before;
     });
     core.recycle(answers);

@@ -7,12 +7,13 @@ use corelith_wire::{
     Request, Status, limits::PAYLOAD_LENGTH_BYTES_MAX,
 };
 
-use super::requests::{finish, reply};
+use super::requests::finish;
 use super::{Connection, say_goodbye};
 use crate::core::{Core, GatherBusy};
 use crate::frames::body_of;
 use crate::limits::IN_FLIGHT_PER_CONNECTION_MAX;
 use crate::metrics::Page;
+use crate::operation::Reply;
 use crate::refusal::busy;
 use crate::topology::Topology;
 
@@ -41,7 +42,7 @@ pub(super) fn hello(
     };
     connection.outbox.append(|out| {
         let mut encoder = core.encoder.borrow_mut();
-        let mut reply = reply(&mut encoder, out, header);
+        let mut reply = Reply::to(header, &mut encoder, out);
         match &agreed {
             Ok(version) => reply.answer(&Answer::Hello(Box::new(answer_of(core, *version)))),
             Err(refusal) => {
@@ -73,7 +74,7 @@ pub(super) fn about_node(
 ) {
     connection.outbox.append(|out| {
         let mut encoder = core.encoder.borrow_mut();
-        let mut reply = reply(&mut encoder, out, header);
+        let mut reply = Reply::to(header, &mut encoder, out);
         match Request::decode(header, body_of(frame)) {
             Ok(Request::Topology) => {
                 reply.answer(&Answer::Topology(Box::new(core.topology.answer())));
@@ -116,7 +117,7 @@ pub(super) fn statistics(
     };
     core.metrics.refused(refusal.status);
     connection.outbox.append(|out| {
-        reply(&mut core.encoder.borrow_mut(), out, header).refuse(&refusal);
+        Reply::to(header, &mut core.encoder.borrow_mut(), out).refuse(&refusal);
     });
 }
 
@@ -133,7 +134,7 @@ async fn gather(core: Rc<Core>, connection: Rc<Connection>, header: FrameHeader,
     };
     connection.outbox.append(|out| {
         let mut encoder = core.encoder.borrow_mut();
-        let mut reply = reply(&mut encoder, out, &header);
+        let mut reply = Reply::to(&header, &mut encoder, out);
         match gathered {
             Ok(page) => reply.answer(&Answer::Statistics(&page)),
             Err(GatherBusy) => reply.refuse(&busy()),

@@ -18,19 +18,6 @@ use crate::refusal::busy;
 use crate::slow::Course;
 use crate::turns::cost_units;
 
-pub(super) fn reply<'a>(
-    encoder: &'a mut corelith_wire::FrameEncoder,
-    out: &'a mut Vec<u8>,
-    header: &FrameHeader,
-) -> Reply<'a> {
-    Reply {
-        encoder,
-        out,
-        request_id: header.request_id(),
-        kind_number: header.kind_number(),
-    }
-}
-
 /// Answers a get from memory, where it stands: no task, no copy of the frame. False if it needs more.
 pub(super) fn run_at_once(
     core: &Core,
@@ -52,7 +39,7 @@ pub(super) fn run_at_once(
     connection.outbox.append(|out| {
         let before = out.len();
         let mut encoder = core.encoder.borrow_mut();
-        let mut reply = reply(&mut encoder, out, header);
+        let mut reply = Reply::to(header, &mut encoder, out);
         is_answered = operation::run_at_once(&namespace.shards, (header, frame), &mut reply);
         answer_bytes = out.len() - before;
     });
@@ -141,7 +128,7 @@ pub(super) fn hand_over(
     metrics.refused(Status::Busy);
     connection.outbox.append(|out| {
         let mut encoder = core.encoder.borrow_mut();
-        reply(&mut encoder, out, header).refuse(&busy());
+        Reply::to(header, &mut encoder, out).refuse(&busy());
     });
     finish(core, connection);
     false
@@ -224,7 +211,7 @@ pub(super) async fn run(
 /// Writes an outcome as the answer to the request in `frame`.
 pub(super) fn write(core: &Core, frame: &[u8], outcome: &operation::Outcome, out: &mut Vec<u8>) {
     if let Ok(Some(header)) = FrameHeader::parse(frame) {
-        outcome.write(&mut reply(&mut core.encoder.borrow_mut(), out, &header));
+        outcome.write(&mut Reply::to(&header, &mut core.encoder.borrow_mut(), out));
     }
 }
 

@@ -5,10 +5,11 @@ use std::rc::Rc;
 use corelith_wire::{Answer, FrameHeader, MessageKind, Refusal, Request, Status};
 
 use super::Connection;
-use super::requests::{answered, finish, reply};
+use super::requests::{answered, finish};
 use crate::core::{Core, Truncation};
 use crate::frames::body_of;
 use crate::limits::IN_FLIGHT_PER_CONNECTION_MAX;
+use crate::operation::Reply;
 use crate::refusal::busy;
 use crate::slow::Course;
 
@@ -43,7 +44,7 @@ pub(super) fn truncate(
     };
     core.metrics.refused(refusal.status);
     connection.outbox.append(|out| {
-        reply(&mut core.encoder.borrow_mut(), out, header).refuse(&refusal);
+        Reply::to(header, &mut core.encoder.borrow_mut(), out).refuse(&refusal);
     });
 }
 
@@ -65,7 +66,7 @@ async fn run(
     }
     connection.outbox.append(|out| {
         let mut encoder = core.encoder.borrow_mut();
-        let mut reply = reply(&mut encoder, out, &header);
+        let mut reply = Reply::to(&header, &mut encoder, out);
         match &verdict {
             Ok(answer) => reply.answer(&Answer::Truncated(*answer)),
             Err(refusal) => reply.refuse(refusal),

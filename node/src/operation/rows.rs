@@ -46,7 +46,7 @@ impl BatchPart {
     /// Refuses every row.
     pub(crate) fn refuse(&mut self, encoder: &mut FrameEncoder, refusal: &Refusal<'_>) {
         for row in BatchRows::new(&self.rows).iter() {
-            reply(encoder, &mut self.answers, &row.header).refuse(refusal);
+            Reply::to(&row.header, encoder, &mut self.answers).refuse(refusal);
         }
     }
 }
@@ -75,7 +75,7 @@ pub(crate) async fn run_part(
         places: Vec::new(),
         answer: |header: &FrameHeader, outcome: &Outcome| {
             let before_bytes = answers.len();
-            outcome.write(&mut reply(&mut encoder.borrow_mut(), answers, header));
+            outcome.write(&mut Reply::to(header, &mut encoder.borrow_mut(), answers));
             answers.len().saturating_sub(before_bytes)
         },
     };
@@ -124,19 +124,6 @@ pub(crate) async fn run_part(
     while let Some(ended) = running.next().await {
         book.end(ended);
         book.turn.rest().await;
-    }
-}
-
-fn reply<'a>(
-    encoder: &'a mut FrameEncoder,
-    out: &'a mut Vec<u8>,
-    header: &FrameHeader,
-) -> Reply<'a> {
-    Reply {
-        encoder,
-        out,
-        request_id: header.request_id(),
-        kind_number: header.kind_number(),
     }
 }
 

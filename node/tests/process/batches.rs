@@ -13,7 +13,7 @@ use crate::peer::{Answered, Peer, check_serves, content, digest, get, put};
 use crate::running::Node;
 
 /// The frames of rows.
-fn rows<'a>(requests: impl IntoIterator<Item = Request<'a>>) -> Vec<u8> {
+pub(crate) fn rows<'a>(requests: impl IntoIterator<Item = Request<'a>>) -> Vec<u8> {
     let mut encoder = FrameEncoder::new();
     let mut rows = Vec::new();
     for (number, request) in (0..).zip(requests) {
@@ -22,7 +22,7 @@ fn rows<'a>(requests: impl IntoIterator<Item = Request<'a>>) -> Vec<u8> {
     rows
 }
 
-fn batch(rows: &[u8]) -> Request<'_> {
+pub(crate) fn batch(rows: &[u8]) -> Request<'_> {
     Request::Batch(BatchRequest {
         rows: BatchRows::new(rows),
     })

@@ -2,6 +2,7 @@
 
 use corelith_wire::Status;
 
+use crate::batches::{batch, rows};
 use crate::peer::{Peer, digest, get};
 use crate::running::Node;
 
@@ -31,4 +32,17 @@ fn the_hottest_digest_stands_first() {
         (share - of_metrics * 100.0).abs() < 1.0,
         "{of_metrics} {page}"
     );
+}
+
+#[test]
+fn rows_of_batches_count_where_the_cache_answers_them_too() {
+    let node = Node::start_small(&["--record-cache", "8M"]);
+    let mut peer = Peer::greet(&node);
+    assert_eq!(peer.put(1, "hot"), Status::Ok);
+    let of_one_key = rows((0..1000).map(|_| get(1)));
+    for _ in 0..16 {
+        assert_eq!(peer.ask(&batch(&of_one_key)).status(), Status::Ok);
+    }
+    let (_, page) = node.page("/hot");
+    assert!(page.contains(&digest(1).to_string()), "{page}");
 }
