@@ -183,6 +183,8 @@ fn new_header(
         opened_ms: core.clock.now_ms(),
         freed_lsn: Lsn::NONE,
         older_segments: 0,
+        durable: state.log.durable,
+        durable_first_lsn: state.log.durable_first_lsn(),
     }
 }
 

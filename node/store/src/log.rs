@@ -64,6 +64,8 @@ pub(crate) enum LogWrite {
     Header {
         /// The segment.
         segment: SegmentNumber,
+        /// First LSN of its part of the log.
+        first_lsn: Lsn,
         /// The two write units.
         buffer: FrozenBuffer,
     },
@@ -125,17 +127,22 @@ pub(crate) struct Log {
     last_counted: Lsn,
     next_version: Version,
     pub(crate) durable: Lsn,
+    /// First LSN of the segment that holds the batch at `durable`.
+    durable_first_lsn: Lsn,
+    /// First LSN of the newest segment whose header has settled.
+    settled_first_lsn: Lsn,
     /// A write failed, and older ones are still on their way: the next segment's header, which says
     /// which positions count, waits for them.
     unsettled_failure: bool,
 }
 
 impl Log {
-    /// A log that continues after `durable` and the segment that began at `previous_first_lsn`, with
-    /// `next_lsn` and `next_version` above all that any device may hold.
+    /// A log that continues after `durable`, which the segment that began at `durable_first_lsn` holds, and
+    /// after the segment that began at `previous_first_lsn`, with `next_lsn` and `next_version` above all
+    /// that any device may hold.
     pub(crate) fn new(
         geometry: LogGeometry,
-        (durable, previous_first_lsn): (Lsn, Lsn),
+        (durable, durable_first_lsn, previous_first_lsn): (Lsn, Lsn, Lsn),
         next_lsn: Lsn,
         next_version: Version,
     ) -> Self {
@@ -152,6 +159,8 @@ impl Log {
             last_counted: durable,
             next_version,
             durable,
+            durable_first_lsn,
+            settled_first_lsn: durable_first_lsn,
             unsettled_failure: false,
         }
     }
@@ -170,6 +179,10 @@ impl Log {
 
     pub(crate) const fn previous_first_lsn(&self) -> Lsn {
         self.previous_first_lsn
+    }
+
+    pub(crate) const fn durable_first_lsn(&self) -> Lsn {
+        self.durable_first_lsn
     }
 
     pub(crate) const fn next_version(&self) -> Version {
@@ -370,6 +383,7 @@ impl Log {
         assert!(self.segment.is_none(), "one segment is open at a time");
         self.queued.push_back(LogWrite::Header {
             segment: segment.number,
+            first_lsn: segment.first_lsn,
             buffer,
         });
         self.previous_first_lsn = segment.first_lsn;
@@ -382,7 +396,9 @@ impl Log {
         let number = self.next_flight;
         self.next_flight += 1;
         let submission = match &write {
-            LogWrite::Header { segment, buffer } => Submission {
+            LogWrite::Header {
+                segment, buffer, ..
+            } => Submission {
                 flight: number,
                 segment: *segment,
                 offset_bytes: 0,
@@ -421,9 +437,13 @@ impl Log {
     /// The oldest write, if it has completed: its turn to be settled.
     pub(crate) fn settle_next(&mut self) -> Option<LogWrite> {
         let flight = self.flights.pop_front_if(|flight| flight.completed)?;
-        if let LogWrite::Batch(batch) = &flight.write {
-            assert!(batch.lsn > self.durable, "batches settle in log order");
-            self.durable = batch.lsn;
+        match &flight.write {
+            LogWrite::Header { first_lsn, .. } => self.settled_first_lsn = *first_lsn,
+            LogWrite::Batch(batch) => {
+                assert!(batch.lsn > self.durable, "batches settle in log order");
+                self.durable = batch.lsn;
+                self.durable_first_lsn = self.settled_first_lsn;
+            }
         }
         Some(flight.write)
     }

@@ -106,15 +106,10 @@ pub(crate) async fn recover(
     let mut report = RecoveryReport::default();
     let headers = headers::read_headers(core, &mut report).await?;
     progress.found(headers.log.len());
-    let replayed =
-        replay::replay(core, (&headers.log, headers.highest), &mut report, progress).await?;
+    let replayed = replay::replay(core, &headers, &mut report, progress).await?;
     check_memory(core)?;
     flush_all(core).await?;
-    let newest = headers
-        .log
-        .last()
-        .map_or(Lsn::NONE, |segment| segment.header.first_lsn);
-    continue_log(core, replayed.highest, newest);
+    continue_log(core, replayed.highest, &headers.log);
     if report.may_be_stale() && !accept_stale {
         core.stale.set(true);
         return Ok(report);
@@ -188,7 +183,12 @@ async fn write_again(
 }
 
 /// Positions and versions go on above all that any device may hold.
-fn continue_log(core: &ShardCore, highest: Highest, newest_first_lsn: Lsn) {
+fn continue_log(core: &ShardCore, highest: Highest, log: &[LogSegment]) {
+    let counted = highest.counted;
+    let firsts = || log.iter().map(|segment| segment.header.first_lsn);
+    let newest = firsts().max().unwrap_or(Lsn::NONE);
+    let holder = firsts().filter(|first| *first <= counted).max();
+    let holder = holder.unwrap_or(Lsn::NONE);
     core.clock.raise(highest.time_ms);
     let is_fresh = highest.lsn == Lsn::NONE && highest.version == Version::NONE;
     let (lsn, version) = if is_fresh {
@@ -201,7 +201,7 @@ fn continue_log(core: &ShardCore, highest: Highest, newest_first_lsn: Lsn) {
     };
     let mut state = core.state.borrow_mut();
     let geometry = state.log.geometry();
-    state.log = Log::new(geometry, (highest.counted, newest_first_lsn), lsn, version);
+    state.log = Log::new(geometry, (counted, holder, newest), lsn, version);
 }
 
 /// Makes both copies of a header say what the newer one says: on one copy alone the state of a segment

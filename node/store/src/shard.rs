@@ -398,7 +398,7 @@ fn empty_core(
         segments: SegmentTable::new(places, label.segment_bytes),
         log: Log::new(
             geometry,
-            (Lsn::NONE, Lsn::NONE),
+            (Lsn::NONE, Lsn::NONE, Lsn::NONE),
             Lsn::new(1),
             Version::new(1),
         ),

@@ -31,7 +31,10 @@ const OPENED_OFFSET: usize = 72;
 const PREVIOUS_FIRST_OFFSET: usize = 80;
 const FREED_OFFSET: usize = 88;
 const OLDER_OFFSET: usize = 96;
-const RESERVED_OFFSET: usize = 100;
+const RESERVED_MIDDLE_OFFSET: usize = 100;
+const DURABLE_OFFSET: usize = 104;
+const DURABLE_FIRST_OFFSET: usize = 112;
+const RESERVED_OFFSET: usize = 120;
 
 /// What a life has come to, in the order in which a life runs. The numbers are stored: never change one.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -97,6 +100,10 @@ pub struct SegmentHeader {
     /// Log: how many other segments were part of the log, durably, when this was written. Those that
     /// are neither found nor freed since have been lost. Else zero.
     pub older_segments: u32,
+    /// The watermark when this was written: every batch up to here that counts was durable.
+    pub durable: Lsn,
+    /// First LSN of the segment that holds the batch at `durable`; zero if there is none.
+    pub durable_first_lsn: Lsn,
 }
 
 /// Why bytes are not a segment header for the place they were read from.
@@ -172,6 +179,16 @@ impl SegmentHeader {
             &self.freed_lsn.get().to_le_bytes(),
         );
         put(&mut block, OLDER_OFFSET, &self.older_segments.to_le_bytes());
+        put(
+            &mut block,
+            DURABLE_OFFSET,
+            &self.durable.get().to_le_bytes(),
+        );
+        put(
+            &mut block,
+            DURABLE_FIRST_OFFSET,
+            &self.durable_first_lsn.get().to_le_bytes(),
+        );
         let checksum = checksum(&block);
         put(&mut block, CHECKSUM_OFFSET, &checksum.to_le_bytes());
         block
@@ -194,7 +211,9 @@ impl SegmentHeader {
         let computed = checksum(block);
         let reserved: [u8; FIRST_LSN_OFFSET - RESERVED_SHORT_OFFSET] =
             bytes_at(block, RESERVED_SHORT_OFFSET);
-        let reserved_is_zero = reserved == [0; _] && is_zero_from(block, RESERVED_OFFSET);
+        let reserved_is_zero = reserved == [0; _]
+            && u32_at(block, RESERVED_MIDDLE_OFFSET) == 0
+            && is_zero_from(block, RESERVED_OFFSET);
         if found != computed || !reserved_is_zero {
             return Err(SegmentHeaderError::Checksum { found, computed });
         }
@@ -227,6 +246,8 @@ impl SegmentHeader {
             previous_first_lsn: Lsn::new(u64_at(block, PREVIOUS_FIRST_OFFSET)),
             freed_lsn: Lsn::new(u64_at(block, FREED_OFFSET)),
             older_segments: u32_at(block, OLDER_OFFSET),
+            durable: Lsn::new(u64_at(block, DURABLE_OFFSET)),
+            durable_first_lsn: Lsn::new(u64_at(block, DURABLE_FIRST_OFFSET)),
         })
     }
 
@@ -263,6 +284,8 @@ mod tests {
             opened_ms: 77,
             freed_lsn: Lsn::new(55),
             older_segments: 6,
+            durable: Lsn::new(90),
+            durable_first_lsn: Lsn::new(60),
         }
     }
 
@@ -279,11 +302,13 @@ mod tests {
     fn golden_bytes() {
         let block = sample().encode();
         assert_eq!(&block[..4], b"SEGH");
-        assert_eq!(block[4..8], [0xb3, 0x80, 0x37, 0x33]);
+        assert_eq!(block[4..8], [0x87, 0x6f, 0x3e, 0x69]);
         assert_eq!(block[24..32], [1, 0, 3, 0, 2, 0, 0, 0]);
         assert_eq!(block[40], 2);
         assert_eq!(block[48..50], [100, 0]);
         assert_eq!(block[88..100], [55, 0, 0, 0, 0, 0, 0, 0, 6, 0, 0, 0]);
+        assert_eq!(block[100..106], [0, 0, 0, 0, 90, 0]);
+        assert_eq!(block[112..114], [60, 0]);
     }
 
     #[test]

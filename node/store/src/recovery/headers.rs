@@ -9,7 +9,6 @@ use futures_util::stream::{self, StreamExt};
 
 use super::data::{has_begun, scan_data};
 use super::{Highest, LogSegment, RecoveryReport, device_error};
-use crate::OpenError;
 use crate::format::batch_header::BatchHeader;
 use crate::format::segment_header::{
     SEGMENT_HEADER_COPIES, SegmentHeader, SegmentHeaderError, SegmentUse,
@@ -20,6 +19,7 @@ use crate::log::LogGeometry;
 use crate::place::{SegmentNumber, SegmentPlace};
 use crate::segments::{Segment, SegmentState};
 use crate::state::{AttachedDevice, ShardCore};
+use crate::{Lsn, OpenError};
 
 /// What all segments say of themselves.
 pub(super) struct Headers {
@@ -29,6 +29,16 @@ pub(super) struct Headers {
     pub(super) torn: Vec<SegmentHeader>,
     /// The highest numbers in any header.
     pub(super) highest: Highest,
+    /// What headers vouch for, whatever their segments hold.
+    pub(super) vouched: Vec<Vouched>,
+}
+
+/// Everything up to `durable` that counts was durable, and the segment that began at `first_lsn` holds the batch
+/// there: a header says so.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Vouched {
+    pub(super) first_lsn: Lsn,
+    pub(super) durable: Lsn,
 }
 
 /// What one segment turned out to be.
@@ -63,6 +73,7 @@ pub(super) async fn read_headers(
         log: Vec::new(),
         torn: Vec::new(),
         highest: Highest::default(),
+        vouched: Vec::new(),
     };
     while let Some((number, found)) = reads.next().await {
         let (found, torn) = found?;
@@ -116,6 +127,10 @@ impl Headers {
         highest.lsn = highest.lsn.max(header.first_lsn).max(header.predecessor);
         highest.version = highest.version.max(header.first_version);
         highest.time_ms = highest.time_ms.max(header.opened_ms);
+        self.vouched.push(Vouched {
+            first_lsn: header.durable_first_lsn,
+            durable: header.durable,
+        });
     }
 
     /// How many segments of the log are gone without a trace: the newest one says how many there were

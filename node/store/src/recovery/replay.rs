@@ -6,9 +6,11 @@ use corelith_index::{Entry, RecordAddress};
 use futures_util::stream::{self, StreamExt};
 
 use super::data::{read_summary, scan_data};
+use super::headers::{Headers, Vouched};
 use super::{Highest, LogSegment, RecoveryReport, ScannedSegment};
 use crate::format::fields::u64_of;
 use crate::format::record_header::{RecordFlags, RecordHeader};
+use crate::format::segment_header::SegmentHeader;
 use crate::format::summary::{BatchRow, Footer, RecordRow, SummaryRow};
 use crate::limits::{RECOVERY_READ_ATTEMPTS_MAX, RECOVERY_SUMMARIES_IN_FLIGHT};
 use crate::log::OpenSegment;
@@ -25,20 +27,26 @@ pub(super) struct Replayed {
     pub(super) unsealed: Vec<OpenSegment>,
 }
 
-/// Replays `log`, which is in log order, into the core's empty index. `highest` is what headers know.
+/// Replays the log that `headers` tell of into the core's empty index.
 pub(super) async fn replay(
     core: &ShardCore,
-    (log, highest): (&[LogSegment], Highest),
+    headers: &Headers,
     report: &mut RecoveryReport,
     progress: &RecoveryProgress,
 ) -> Result<Replayed, OpenError> {
+    let Headers {
+        log,
+        highest,
+        vouched,
+        ..
+    } = headers;
     let void = VoidRanges::of(log);
     let is_void = |lsn| void.contains(lsn);
     let mut scanned = scan_unsealed(core, log, &is_void).await?;
-    let watermark = watermark(log, &scanned);
+    let watermark = watermark(log, &scanned, vouched);
     let highest = Highest {
         lsn: highest.lsn.max(watermark),
-        ..highest
+        ..*highest
     };
     let mut replayer = Replayer {
         core,
@@ -71,24 +79,7 @@ pub(super) async fn replay(
             None => scan_data(core, segment, &is_void).await?,
         };
         let next = log.get(position + 1).map(|next| &next.header);
-        let expected = match (&segment.footer, next) {
-            (Some(footer), _) => Expected::Count(footer),
-            (None, None) => Expected::UpTo {
-                proven: watermark,
-                last: None,
-            },
-            (None, Some(next)) if next.previous_first_lsn == segment.header.first_lsn => {
-                Expected::UpTo {
-                    proven: next.predecessor.min(watermark),
-                    last: Some(next.predecessor),
-                }
-            }
-            // Its neighbour was freed: only what lies between its own batches can be missed.
-            (None, Some(_)) => Expected::UpTo {
-                proven: last_lsn(&found.rows).min(watermark),
-                last: None,
-            },
-        };
+        let expected = Expected::of(segment, next, &found, (watermark, vouched));
         let before = replayer.report.records;
         replayer
             .apply_scanned(segment, found, &expected, &is_void)
@@ -110,6 +101,34 @@ enum Expected<'a> {
     UpTo { proven: Lsn, last: Option<Lsn> },
 }
 
+impl<'a> Expected<'a> {
+    /// `next` is the header of the segment behind it in the log, as far as there is one.
+    fn of(
+        segment: &'a LogSegment,
+        next: Option<&SegmentHeader>,
+        found: &ScannedSegment,
+        (watermark, vouched): (Lsn, &[Vouched]),
+    ) -> Self {
+        match (&segment.footer, next) {
+            (Some(footer), _) => Self::Count(footer),
+            (None, Some(next)) if next.previous_first_lsn == segment.header.first_lsn => {
+                Self::UpTo {
+                    proven: next.predecessor.min(watermark),
+                    last: Some(next.predecessor),
+                }
+            }
+            // The newest, or its neighbour was freed: only what lies between its own batches can be missed,
+            // and what a header says that it held.
+            (None, _) => Self::UpTo {
+                proven: last_lsn(&found.rows)
+                    .min(watermark)
+                    .max(vouched_for(segment, vouched)),
+                last: None,
+            },
+        }
+    }
+}
+
 /// Reads the data of every segment that was never sealed: the newest ones, which also hold the
 /// newest watermarks.
 async fn scan_unsealed(
@@ -124,8 +143,14 @@ async fn scan_unsealed(
     Ok(scanned)
 }
 
-/// The highest position that anything vouches for.
-fn watermark(log: &[LogSegment], scanned: &HashMap<SegmentNumber, ScannedSegment>) -> Lsn {
+/// The highest position that anything vouches for: footers, batches, and headers, those of freed segments
+/// too. A segment may have been freed because a batch had taken its place that a drive then turns out not to
+/// have: nothing else may tell of it.
+fn watermark(
+    log: &[LogSegment],
+    scanned: &HashMap<SegmentNumber, ScannedSegment>,
+    vouched: &[Vouched],
+) -> Lsn {
     let footers = log
         .iter()
         .filter_map(|segment| Some(segment.footer.as_ref()?.last_lsn));
@@ -136,7 +161,18 @@ fn watermark(log: &[LogSegment], scanned: &HashMap<SegmentNumber, ScannedSegment
             SummaryRow::Batch(batch) => Some(batch.durable),
             SummaryRow::Record(_) => None,
         });
-    footers.chain(batches).max().unwrap_or(Lsn::NONE)
+    let headers = vouched.iter().map(|vouched| vouched.durable);
+    let all = footers.chain(batches).chain(headers);
+    all.max().unwrap_or(Lsn::NONE)
+}
+
+/// The last batch that headers say `segment` held durably.
+fn vouched_for(segment: &LogSegment, vouched: &[Vouched]) -> Lsn {
+    let its_own = vouched
+        .iter()
+        .filter(|vouched| vouched.first_lsn == segment.header.first_lsn);
+    let durable = its_own.map(|vouched| vouched.durable);
+    durable.max().unwrap_or(Lsn::NONE)
 }
 
 /// Positions that segment headers declare void: given once, never counted.

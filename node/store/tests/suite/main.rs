@@ -19,6 +19,7 @@ mod damage;
 mod devices;
 mod expiry;
 mod failures;
+mod freed_segments;
 mod group_commit;
 mod long_records;
 mod lost_headers;
