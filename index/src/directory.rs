@@ -191,6 +191,17 @@ impl Directory {
         self.push_slot(rank, high);
     }
 
+    /// Gives a partition without an entry `slot_count` slots, all of them empty.
+    pub(crate) fn add_empty_slots(&mut self, rank: u16, slot_count: u32) {
+        assert!(
+            self.entry_count(rank) == 0,
+            "slots that entries are under are added one by one"
+        );
+        while self.partition(rank).slot_count < slot_count {
+            self.push_slot(rank, Slot::Empty);
+        }
+    }
+
     /// The last slot of a partition's array and the one that it was divided from, that one first;
     /// `None` when there is one only.
     pub(crate) fn pair_to_merge(&self, rank: u16) -> Option<[Home; 2]> {

@@ -44,6 +44,9 @@ const LENGTH_SHIFT: u32 = RecordAddress::BITS;
 const DAMAGED_SHIFT: u32 = LENGTH_SHIFT + RecordLength::BITS;
 const SET_SHIFT: u32 = DAMAGED_SHIFT + 2;
 const _: () = assert!(SetId::COUNT.ilog2() + SET_SHIFT == u64::BITS);
+/// The bit of `DAMAGED_SHIFT` in byte 14 of a packed entry.
+const DAMAGED_IN_BYTE: u8 = 1 << (DAMAGED_SHIFT - 48);
+const _: () = assert!(DAMAGED_SHIFT >= 48 && DAMAGED_SHIFT < 56);
 
 /// Packs an entry under its tag.
 pub(crate) fn pack(tag: u64, entry: &Entry) -> PackedEntry {
@@ -73,6 +76,25 @@ pub(crate) fn address_of(packed: &PackedEntry) -> RecordAddress {
         unreachable!("an entry is packed from an address, which is not zero")
     };
     address
+}
+
+/// The packed entry's address and length; no address where the bytes are no entry that [`pack`] and then [`undamaged`]
+/// made.
+pub(crate) fn parts_of(packed: &PackedEntry) -> (Option<RecordAddress>, RecordLength) {
+    let word = word_of(packed);
+    let [.., g0, g1, _, _, _, _] = *packed;
+    let is_sound = word >> DAMAGED_SHIFT & 0b11 == 0 && (g0 | g1) != 0;
+    let address = RecordAddress::from_packed(word & RecordAddress::PACKED_MAX);
+    let length = RecordLength::from_packed(low_bits(word >> LENGTH_SHIFT, RecordLength::BITS));
+    (address.filter(|_| is_sound), length)
+}
+
+/// The same entry, not known to be damaged.
+pub(crate) fn undamaged(packed: &PackedEntry) -> PackedEntry {
+    let mut packed = *packed;
+    let [.., flags, _, _, _, _, _, _, _] = &mut packed;
+    *flags &= !DAMAGED_IN_BYTE;
+    packed
 }
 
 /// The inverse of [`pack`], without the tag.

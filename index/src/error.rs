@@ -35,3 +35,35 @@ pub enum InsertError {
         slab_count_max: u32,
     },
 }
+
+/// Bytes are no image of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum ImageError {
+    /// They end in the middle of a group.
+    #[error("the image ends in the middle of a group")]
+    Length,
+    /// A group of a partition that the shard does not have.
+    #[error("the image holds a group of partition {rank} of its shard, which has fewer")]
+    Partition {
+        /// The partition's number among those of the shard.
+        rank: u16,
+    },
+    /// A group that no table holds, or not in this place.
+    #[error("the image holds a group that no table holds, of partition {rank} of its shard")]
+    Group {
+        /// The partition's number among those of the shard.
+        rank: u16,
+    },
+    /// An entry that no table holds.
+    #[error("the image holds an entry that no table holds, of partition {rank} of its shard")]
+    Entry {
+        /// The partition's number among those of the shard.
+        rank: u16,
+    },
+    /// The table cannot address more memory.
+    #[error("the index of this shard has all {slab_count_max} slabs that it can address")]
+    AddressesExhausted {
+        /// Slabs of the table.
+        slab_count_max: u32,
+    },
+}

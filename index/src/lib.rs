@@ -35,6 +35,7 @@ mod set;
 // The face of the index.
 mod candidates;
 mod error;
+mod image;
 mod scan;
 mod table;
 
@@ -58,9 +59,10 @@ pub use address::RecordAddress;
 pub use candidates::Candidates;
 pub use digest::{Digest, DigestParseError};
 pub use entry::Entry;
-pub use error::{IndexFull, InsertError};
+pub use error::{ImageError, IndexFull, InsertError};
 pub use expiry::ExpirySeconds;
 pub use generation::Generation;
+pub use image::{ImageLoaded, ImagePosition};
 pub use known_digest::KnownDigest;
 pub use length::RecordLength;
 pub use partition::{PartitionId, PartitionOutOfRange};

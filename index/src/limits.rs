@@ -101,3 +101,13 @@ pub(crate) const SCAN_GROUP_COUNT_MIN: usize = 64;
 /// Digests whose misses are under way at once in a prefetch: what a core of today can have
 /// outstanding is 10 to 24 lines.
 pub(crate) const PREFETCH_BATCH: usize = 32;
+
+/// Bytes before the entries of a group in an image.
+pub(crate) const IMAGE_GROUP_HEADER_BYTES: usize = 8;
+
+/// Shortest buffer that an image may be taken into: the largest group with its header.
+pub const IMAGE_BYTES_MIN: usize = IMAGE_GROUP_HEADER_BYTES + GROUP_ENTRIES_MAX * ENTRY_BYTES;
+
+/// Slots and empty partitions that one step of taking an image looks at, so that a run of empty ones does not hold
+/// the core: 4,096 at 10 ns or so. Full ones fill the buffer long before.
+pub(crate) const IMAGE_SLOTS_MAX: usize = 4096;

@@ -65,7 +65,7 @@ pub struct Scanned {
 }
 
 impl ScanPosition {
-    const fn of_tag(tag: u64) -> Self {
+    pub(crate) const fn of_tag(tag: u64) -> Self {
         // The directory divides by the lowest bit first: in the order of reversed bits whatever lies
         // under one slot stays together, however often it is divided.
         Self(tag.reverse_bits())
@@ -75,9 +75,14 @@ impl ScanPosition {
         self.0.reverse_bits()
     }
 
+    /// Whether no position that shares its first `depth` bits with this one comes before it.
+    pub(crate) fn is_first_of(self, depth: u32) -> bool {
+        self.0 & u64::MAX.checked_shr(depth).unwrap_or(0) == 0
+    }
+
     /// The first position that does not share its first `depth` bits with this one; `None` when this
     /// is among the last.
-    fn after_shared(self, depth: u32) -> Option<Self> {
+    pub(crate) fn after_shared(self, depth: u32) -> Option<Self> {
         let rest = u64::MAX.checked_shr(depth).unwrap_or(0);
         Self(self.0 | rest).next()
     }

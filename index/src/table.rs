@@ -28,7 +28,7 @@ pub struct Index {
     shard: Shard,
     memory_limit_bytes: u64,
     entry_count: u64,
-    groups: Groups,
+    pub(crate) groups: Groups,
 }
 
 impl Index {
@@ -213,6 +213,15 @@ impl Index {
     #[must_use]
     pub fn shard(&self) -> Shard {
         self.shard
+    }
+
+    pub(crate) const fn memory_limit_bytes(&self) -> u64 {
+        self.memory_limit_bytes
+    }
+
+    /// Counts entries that came with an image.
+    pub(crate) const fn note_loaded(&mut self, entry_count: u64) {
+        self.entry_count += entry_count;
     }
 
     fn key_of(&self, digest: &Digest) -> Key {
