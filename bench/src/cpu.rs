@@ -1,5 +1,7 @@
 //! CPU time of processes, from /proc: of this one, and of the node that is measured.
 
+use corelith_client::{Client, Error};
+
 /// Clock ticks a second of /proc/PID/stat: fixed at 100 in the kernel's interface to programs.
 const TICKS_PER_SECOND: u64 = 100;
 
@@ -22,6 +24,16 @@ fn ticks_of(stat: &str) -> Option<u64> {
     let user: u64 = fields.next()?.parse().ok()?;
     let system: u64 = fields.next()?.parse().ok()?;
     Some(user + system)
+}
+
+/// How long a node's cores have spun for want of work so far, in ns, as the node tells.
+pub async fn spun_by(client: &Client) -> Result<u64, Error> {
+    let page = client
+        .statistics("corelith_ring_spin_seconds_total")
+        .await?;
+    let figures = page.lines().filter(|line| !line.starts_with('#'));
+    let seconds = figures.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+    Ok((seconds.sum::<f64>() * 1e9) as u64)
 }
 
 #[cfg(test)]

@@ -113,11 +113,16 @@ struct RunReport {
     /// Arrivals that found all of `depth` in use and started late.
     late: u64,
     server_cpu_us_per_operation: Option<f64>,
+    /// What of it the node's cores spun for want of work.
+    server_spin_us_per_operation: f64,
     generator_cpu_us_per_operation: Option<f64>,
     get: Latency,
     put: Latency,
     operate: Latency,
 }
+
+/// Nanoseconds before a measurement and after it.
+type Counted = (u64, u64);
 
 /// Everything that the loops share; one thread.
 struct Load {
@@ -163,6 +168,8 @@ async fn measure(arguments: &RunArguments) -> Result<(), Failure> {
         ..ClientOptions::default()
     };
     let mut sets = Vec::new();
+    // Its questions are not part of the load.
+    let client = Client::connect(&arguments.host, options.clone()).await?;
     for _ in 0..arguments.connections {
         let client = Client::connect(&arguments.host, options.clone()).await?;
         let namespace = match &arguments.namespace {
@@ -200,6 +207,7 @@ async fn measure(arguments: &RunArguments) -> Result<(), Failure> {
     let spinning = arguments.spin.then(|| tokio::task::spawn_local(spin()));
     closed_loop(&load, Some(arguments.warm_up), None).await;
     load.reset();
+    let spun_before = cpu::spun_by(&client).await?;
     let cpu_before = arguments.server_pid.and_then(cpu::of_process);
     let own_before = cpu::of_this_thread();
     let began = load.clock.monotonic_ns();
@@ -217,9 +225,10 @@ async fn measure(arguments: &RunArguments) -> Result<(), Failure> {
     }
     let cpu_after = arguments.server_pid.and_then(cpu::of_process);
     let own_after = cpu::of_this_thread();
+    let spun_after = cpu::spun_by(&client).await?;
     let report = load.report(
         elapsed_ns,
-        cpu_before.zip(cpu_after),
+        (cpu_before.zip(cpu_after), (spun_before, spun_after)),
         own_before.zip(own_after),
     );
     if report.operations == 0 {
@@ -508,8 +517,8 @@ impl Load {
     fn report(
         &self,
         elapsed_ns: u64,
-        server: Option<(u64, u64)>,
-        own: Option<(u64, u64)>,
+        (server, spun): (Option<Counted>, Counted),
+        own: Option<Counted>,
     ) -> RunReport {
         let (get, put) = (
             Latency::of(&self.gets.borrow()),
@@ -517,7 +526,7 @@ impl Load {
         );
         let operate = Latency::of(&self.operates.borrow());
         let operations = get.count + put.count + operate.count;
-        let each = |(before, after): (u64, u64)| {
+        let each = |(before, after): Counted| {
             (after - before) as f64 / 1000.0 / (operations.max(1) as f64)
         };
         RunReport {
@@ -530,6 +539,7 @@ impl Load {
             offered_per_second: self.arguments.rate,
             late: self.late.get(),
             server_cpu_us_per_operation: server.map(each),
+            server_spin_us_per_operation: each(spun),
             generator_cpu_us_per_operation: own.map(each),
             get,
             put,
@@ -560,7 +570,11 @@ impl Load {
             report.late
         );
         if let Some(cpu) = report.server_cpu_us_per_operation {
-            let _ = write!(text, "\nserver CPU {cpu:.2} us per operation");
+            let spun = report.server_spin_us_per_operation;
+            let _ = write!(
+                text,
+                "\nserver CPU {cpu:.2} us per operation, of which its cores spun {spun:.2} us for want of work"
+            );
         }
         if let Some(cpu) = report.generator_cpu_us_per_operation {
             let _ = write!(text, "\ngenerator CPU {cpu:.2} us per operation");

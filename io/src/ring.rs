@@ -136,6 +136,11 @@ pub struct RingStatistics {
     pub starved_count: u64,
     /// Receives that were stopped because their connection was read too slowly.
     pub held_back_count: u64,
+    /// Turns in which other threads had given notice.
+    pub notice_count: u64,
+    /// Time that the driver has spun for want of work: between turns of which the first brought nothing and before the
+    /// second nothing was started. A task that computes for longer than one turn and starts nothing counts as well.
+    pub spun_ns: u64,
 }
 
 /// The core's ring. Clone is cheap.

@@ -30,6 +30,7 @@ impl RingInner {
         self.entering.set(false);
         let noticed = self.waker.take_notification();
         if noticed {
+            self.count(|statistics| statistics.notice_count += 1);
             self.look_at_queues();
         }
         // Who has been given notice does not sleep: there may be work that no completion announces.

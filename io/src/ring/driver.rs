@@ -41,8 +41,12 @@ impl Ring {
         let clock = Clock::real();
         let mut work_ns = clock.monotonic_ns();
         let mut pass_ns = work_ns;
+        let mut turn_ns = work_ns;
         let mut started_count = 0;
+        let mut notice_count = 0;
         let mut spins = false;
+        // The turn before brought nothing, from other threads neither.
+        let mut was_empty = false;
         loop {
             let completed_count = ring.turn(Enter::of_turn(spins))?;
             if ring.is_done() {
@@ -50,7 +54,14 @@ impl Ring {
             }
             let now_ns = clock.monotonic_ns();
             let started_before = std::mem::replace(&mut started_count, ring.started_count());
-            spins = completed_count == 0 && started_before == started_count;
+            let starts_nothing = started_before == started_count;
+            if was_empty && starts_nothing {
+                ring.count(|statistics| statistics.spun_ns += now_ns.saturating_sub(turn_ns));
+            }
+            turn_ns = now_ns;
+            spins = completed_count == 0 && starts_nothing;
+            let notices_before = std::mem::replace(&mut notice_count, ring.notice_count());
+            was_empty = spins && notices_before == notice_count;
             if !spins {
                 work_ns = now_ns;
             }
@@ -63,7 +74,7 @@ impl Ring {
                 }
                 ring.end_of_park()?;
                 work_ns = clock.monotonic_ns();
-                pass_ns = work_ns;
+                (pass_ns, turn_ns) = (work_ns, work_ns);
             } else {
                 idle.yield_now().await;
             }
@@ -93,6 +104,10 @@ impl RingInner {
         self.stopping.get()
             && self.uring.borrow().slots().in_kernel_count() == endless_count
             && self.graveyard.is_empty()
+    }
+
+    fn notice_count(&self) -> u64 {
+        self.statistics.get().notice_count
     }
 
     fn started_count(&self) -> u64 {

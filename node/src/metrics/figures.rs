@@ -29,6 +29,8 @@ impl FamilyKind {
 pub(super) enum Source {
     /// One figure a core.
     Core(fn(&CoreSnapshot) -> u64),
+    /// The same, given in ns and shown in seconds.
+    CoreTime(fn(&CoreSnapshot) -> u64),
     /// Refusals of a core, by status.
     Refusals,
     /// Operations of a core and namespace, by kind and status.
@@ -216,6 +218,18 @@ const CORES: &[Family] = &[
         "Completions of the core's ring.",
         Counter,
         Source::Core(|core| core.ring.completion_count),
+    ),
+    family(
+        "corelith_ring_notices_total",
+        "Turns of the core's ring in which other cores or threads had given notice.",
+        Counter,
+        Source::Core(|core| core.ring.notice_count),
+    ),
+    family(
+        "corelith_ring_spin_seconds_total",
+        "Time that the core has spun for want of work, before it sleeps; CPU time that no request costs.",
+        Counter,
+        Source::CoreTime(|core| core.ring.spun_ns),
     ),
     family(
         "corelith_ring_in_flight",

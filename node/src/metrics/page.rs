@@ -74,7 +74,7 @@ impl<'a> Page<'a> {
             (self.core, self.is_open) = (0, false);
             return true;
         };
-        if let Source::Core(_) | Source::Refusals = family.source {
+        if let Source::Core(_) | Source::CoreTime(_) | Source::Refusals = family.source {
             self.of_core(family, snapshot);
             self.core += 1;
             return true;
@@ -160,6 +160,10 @@ impl<'a> Page<'a> {
                 let value = of(snapshot);
                 self.line(format_args!("{name}{{core=\"{core}\"}} {value}"));
             }
+            Source::CoreTime(of) => {
+                let value = seconds(of(snapshot));
+                self.line(format_args!("{name}{{core=\"{core}\"}} {value}"));
+            }
             Source::Refusals => {
                 let counts = Status::ALL.into_iter().zip(snapshot.refusals);
                 for (status, count) in counts.filter(|(_, count)| *count > 0) {
@@ -240,7 +244,7 @@ impl<'a> Page<'a> {
                     self.latency((name, &labels), of(operation));
                 }
             }
-            Source::Device(_) | Source::Core(_) | Source::Refusals => (),
+            Source::Device(_) | Source::Core(_) | Source::CoreTime(_) | Source::Refusals => (),
         }
     }
 
