@@ -70,15 +70,25 @@ impl Groups {
         let mut batch = [None; PREFETCH_BATCH];
         for (place, key) in batch.iter_mut().zip(keys) {
             *place = Some(key);
-            if let Some(word) = self.directory.word_of(key.rank, key.tag) {
+            if let Some(word) = self.word_of(key) {
                 on_word(word);
             }
         }
         for key in batch.into_iter().flatten() {
-            if let Slot::Group(group) = self.directory.slot_of(key.rank, key.tag) {
-                let bytes = bytes_to_read(self.entries(group), group.ends, key.tag);
-                bytes.into_iter().flatten().for_each(&on_byte);
-            }
+            self.bytes_of(key).into_iter().flatten().for_each(&on_byte);
+        }
+    }
+
+    /// The word of the directory that [`Groups::find`] reads first.
+    pub(crate) fn word_of(&self, key: Key) -> Option<&u64> {
+        self.directory.word_of(key.rank, key.tag)
+    }
+
+    /// One byte in each line of the block that [`Groups::find`] reads then.
+    pub(crate) fn bytes_of(&self, key: Key) -> Option<[&u8; 4]> {
+        match self.directory.slot_of(key.rank, key.tag) {
+            Slot::Group(group) => bytes_to_read(self.entries(group), group.ends, key.tag),
+            Slot::Empty | Slot::Branch(_) => None,
         }
     }
 

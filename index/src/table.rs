@@ -65,18 +65,22 @@ impl Index {
         }
     }
 
-    /// The same, where the caller has better means than reading: `hint` is called with an address in
-    /// each line that will be read. A prefetch instruction does not hold the core up, so that all misses
-    /// of a batch overlap.
-    pub fn prefetch_by(&self, digests: &[Digest], hint: impl Fn(*const u8)) {
-        for keys in digests.chunks(PREFETCH_BATCH) {
-            let keys = keys.iter().map(|digest| self.key_of(digest));
-            let (on_word, on_byte) = (
-                |word: &u64| hint(ptr::from_ref(word).cast()),
-                |byte: &u8| hint(ptr::from_ref(byte)),
-            );
-            self.groups.prefetch(keys, on_word, on_byte);
+    /// [`Index::prefetch`] for callers who have better means than reading, and other lines to fetch in step with it:
+    /// this for many digests, then [`Index::prefetch_entries`] for all of them. `hint` is called with an address in each line
+    /// that will be read; a prefetch instruction does not hold the core up, so that all misses of a batch overlap.
+    pub fn prefetch_directory(&self, digest: &Digest, hint: impl Fn(*const u8)) {
+        if let Some(word) = self.groups.word_of(self.key_of(digest)) {
+            hint(ptr::from_ref(word).cast());
         }
+    }
+
+    /// The second step, after [`Index::prefetch_directory`].
+    pub fn prefetch_entries(&self, digest: &Digest, hint: impl Fn(*const u8)) {
+        let bytes = self.groups.bytes_of(self.key_of(digest));
+        bytes
+            .into_iter()
+            .flatten()
+            .for_each(|byte| hint(ptr::from_ref(byte)));
     }
 
     /// Adds the entry of a key that is not in the table. (That no candidate is the key is for the

@@ -170,6 +170,14 @@ impl Device {
         }
     }
 
+    /// Has the CPU fetch the first `length` bytes at `offset` into its cache, if the device is memory: so that the misses of
+    /// many reads overlap. Nothing otherwise, and whatever the range.
+    pub fn prefetch(&self, offset: DeviceOffset, length: usize) {
+        if let AnyBackEnd::Memory(device) = &self.shared.back_end {
+            device.prefetch(offset, length);
+        }
+    }
+
     /// Writes `buffer[range]` at `offset`. Ready when the device has *completed* it, which is durable only on
     /// [`Durability::WriteThrough`]. The same rules on ranges as for `read`; the range's start in the buffer is a multiple too.
     pub fn write(

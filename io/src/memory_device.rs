@@ -75,6 +75,13 @@ impl MemoryDevice {
         Self { opened, ring }
     }
 
+    /// Has the CPU fetch what a read of this place will copy.
+    pub(crate) fn prefetch(&self, offset: DeviceOffset, length: usize) {
+        if let Ok(start) = usize::try_from(offset.get()) {
+            self.opened.memory.prefetch(start, length);
+        }
+    }
+
     fn outside(&self, offset: DeviceOffset, length: usize) -> DeviceError {
         DeviceError::OutOfBounds {
             offset,

@@ -6,6 +6,7 @@
 //! and is closed.
 
 mod about;
+mod ahead;
 mod batch;
 mod greet;
 mod pay;
@@ -247,7 +248,15 @@ async fn dispatch_all(
     arrived_ns: u64,
 ) -> Result<(), FrameError> {
     let (turns, share) = (&core.turns, &connection.share);
-    while let Some((header, frame)) = assembler.next(&mut received)? {
+    let mut ahead_count = 0_usize;
+    loop {
+        if ahead_count == 0 && assembler.is_between_frames() {
+            ahead_count = ahead::fetch(core, received);
+        }
+        let Some((header, frame)) = assembler.next(&mut received)? else {
+            return Ok(());
+        };
+        ahead_count = ahead_count.saturating_sub(1);
         let cost_units = cost_units(&header, frame.len());
         std::future::poll_fn(|context| turns.poll_pay(share, cost_units, context)).await;
         let is_under_way = dispatch(core, connection, (&header, frame), arrived_ns);
@@ -255,7 +264,6 @@ async fn dispatch_all(
             turns.release(cost_units);
         }
     }
-    Ok(())
 }
 
 /// The last answer on a connection, to no request in particular.

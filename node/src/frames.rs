@@ -68,6 +68,11 @@ impl FrameAssembler {
         Ok(None)
     }
 
+    /// True if the next byte of the stream begins a frame.
+    pub(crate) fn is_between_frames(&self) -> bool {
+        self.partial.is_empty() || self.is_whole
+    }
+
     /// Memory for parts of frames, if it has none.
     pub(crate) fn lend(&mut self, spare: impl FnOnce() -> Vec<u8>) {
         if self.partial.capacity() == 0 {

@@ -80,6 +80,8 @@ pub(crate) const GATHERINGS_MAX: usize = 8;
 /// Rows of a batch that run at once on one core: twice the reads in flight at which a drive reaches its rate,
 /// and writes of 2 KiB enough to fill a batch of the log.
 pub(crate) const BATCH_ROWS_RUNNING_MAX: usize = 128;
+/// Frames of a receive buffer whose look-ups are asked for together before the first of them is answered: as below.
+pub(crate) const FRAMES_AHEAD: usize = 32;
 /// Rows whose look-ups are asked for together before the first of them runs: what a core has outstanding.
 pub(crate) const BATCH_ROWS_AHEAD: usize = 32;
 /// What the answer of a row takes without anything that it has read, in bytes: header, table, and a refusal's

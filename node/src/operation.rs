@@ -29,7 +29,8 @@ use crate::refusal::Rejection;
 
 pub(crate) use room::Room;
 pub(crate) use rows::{BatchPart, run_part};
-use terms::{Deadline, Lookup, Terms};
+pub(crate) use terms::Deadline;
+use terms::{Lookup, Terms};
 
 /// What an operation works with.
 #[derive(Clone, Copy)]
@@ -51,7 +52,7 @@ pub(crate) struct Shards {
     /// When writes to them are answered.
     pub(crate) commit: CommitPolicy,
     /// False if no get can be answered from memory: then it is not tried.
-    pub(crate) have_record_caches: bool,
+    pub(crate) may_answer_at_once: bool,
     /// How operations on them ended, on this core.
     pub(crate) outcomes: Outcomes,
     /// What is asked for most.
@@ -60,8 +61,7 @@ pub(crate) struct Shards {
 
 impl Shards {
     pub(crate) fn new(shard_count: u16, owned: Vec<(u16, Shard)>, commit: CommitPolicy) -> Self {
-        let has_cache = |(_, shard): &(u16, Shard)| shard.statistics().record_cache.limit_bytes > 0;
-        let have_record_caches = owned.iter().any(has_cache);
+        let may_answer_at_once = owned.iter().any(|(_, shard)| shard.may_get_at_once());
         let mut by_number: Vec<Option<Shard>> = std::iter::repeat_with(|| None)
             .take(usize::from(shard_count))
             .collect();
@@ -74,7 +74,7 @@ impl Shards {
             shard_count,
             by_number,
             commit,
-            have_record_caches,
+            may_answer_at_once,
             outcomes: Outcomes::default(),
             hot_keys: HotKeys::default(),
         }

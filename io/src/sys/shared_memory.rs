@@ -6,8 +6,11 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::errno::Errno;
+use crate::sys::fetch::prefetch_line;
 use crate::sys::mapping::{HugePages, Mapping};
 
+/// Bytes that a CPU fetches at a time.
+const CACHE_LINE_BYTES: usize = 64;
 /// Bytes of a word.
 const WORD_BYTES: usize = size_of::<AtomicU64>();
 
@@ -53,6 +56,16 @@ impl SharedMemory {
         Some(())
     }
 
+    /// Has the CPU fetch the cache lines from `offset` on, so far as they are inside.
+    pub(crate) fn prefetch(&self, offset: usize, length: usize) {
+        let first = offset / CACHE_LINE_BYTES * CACHE_LINE_BYTES;
+        let end = offset.saturating_add(length).min(self.mapping.length());
+        let start = self.mapping.start().as_ptr();
+        for line in (first..end).step_by(CACHE_LINE_BYTES) {
+            prefetch_line(start.wrapping_add(line).cast());
+        }
+    }
+
     fn words(&self, offset: usize, length: usize) -> Option<&[AtomicU64]> {
         if !offset.is_multiple_of(WORD_BYTES) || !length.is_multiple_of(WORD_BYTES) {
             return None;
@@ -87,6 +100,23 @@ mod tests {
                 .chain(&page[1024..])
                 .all(|byte| *byte == 0)
         );
+    }
+
+    #[test]
+    fn fetching_ahead_changes_nothing_wherever_it_is_asked_to() {
+        let memory = SharedMemory::new(4096).unwrap();
+        assert_eq!(memory.write(64, &[9; 128]), Some(()));
+        for (offset, length) in [
+            (70, 100),
+            (4000, 4096),
+            (5000, 10),
+            (usize::MAX, usize::MAX),
+        ] {
+            memory.prefetch(offset, length);
+        }
+        let mut bytes = [0; 128];
+        assert_eq!(memory.read(64, &mut bytes), Some(()));
+        assert_eq!(bytes, [9; 128]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 
-use corelith_wire::{Answer, FrameHeader, Status};
+use corelith_wire::{Answer, FrameHeader, MessageKind, Status};
 
 use super::Connection;
 use super::pay::{is_write, paid_back};
@@ -12,7 +12,7 @@ use crate::hop::Hop;
 use crate::limits::PIECE_BYTES;
 use crate::metrics::bump;
 use crate::namespaces::ServedNamespace;
-use crate::operation::{self, Context, Reply};
+use crate::operation::{self, Context, Deadline, Reply};
 use crate::pace::yield_now;
 use crate::refusal::busy;
 use crate::slow::Course;
@@ -26,7 +26,7 @@ pub(super) fn run_at_once(
     arrived_ns: u64,
 ) -> bool {
     let namespace = header.namespace().and_then(|id| core.namespaces.get(id));
-    let Some(namespace) = namespace.filter(|namespace| namespace.shards.have_record_caches) else {
+    let Some(namespace) = namespace.filter(|namespace| namespace.shards.may_answer_at_once) else {
         return false;
     };
     // A write that is answered before it is durable may have arrived on this connection just before.
@@ -137,6 +137,13 @@ pub(super) fn hand_over(
 /// Runs a request on this core that arrived at another one, and sends the answer back there.
 pub(crate) fn run_for(core: &Rc<Core>, from: u16, mut hop: Box<Hop>) {
     bump(&core.metrics.requests_from_other_cores);
+    let peer = core.peers.get(usize::from(from)).and_then(Option::as_ref);
+    if let Some(peer) = peer
+        && hop_at_once(core, &mut hop)
+    {
+        peer.answer(hop);
+        return;
+    }
     core.took_on();
     let core = Rc::clone(core);
     glommio::spawn_local(async move {
@@ -155,6 +162,34 @@ pub(crate) fn run_for(core: &Rc<Core>, from: u16, mut hop: Box<Hop>) {
         core.answered();
     })
     .detach();
+}
+
+/// [`run_at_once`] for another core: the answer goes into the envelope.
+fn hop_at_once(core: &Core, hop: &mut Hop) -> bool {
+    let Ok(Some(header)) = FrameHeader::parse(&hop.frame) else {
+        return false;
+    };
+    let namespace = header.namespace().and_then(|id| core.namespaces.get(id));
+    // Whether a write that was answered before it is durable went ahead on the connection is not known here.
+    let Some(namespace) = namespace.filter(|namespace| {
+        header.kind() == Some(MessageKind::Get)
+            && namespace.shards.may_answer_at_once
+            && !namespace.shards.commit.may_buffer()
+    }) else {
+        return false;
+    };
+    let now_ns = core.ring.turn_ns();
+    if Deadline::new(&core.clock, hop.arrived_ns, header.deadline_ms()).is_past(now_ns) {
+        return false;
+    }
+    hop.answer.clear();
+    let mut encoder = core.encoder.borrow_mut();
+    let mut reply = Reply::to(&header, &mut encoder, &mut hop.answer);
+    let is_answered = operation::run_at_once(&namespace.shards, (&header, &hop.frame), &mut reply);
+    if is_answered {
+        (hop.started_ns, hop.ended_ns) = (now_ns, now_ns);
+    }
+    is_answered
 }
 
 /// Puts an answer that came back from another core into its connection's outbox.

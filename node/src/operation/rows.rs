@@ -9,8 +9,7 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll};
 
-use corelith_index::Digest;
-use corelith_store::Shard;
+use corelith_store::fetch_ahead;
 use corelith_wire::{
     BatchRow, BatchRows, DecodeError, FrameEncoder, FrameHeader, NamespaceId, Refusal, Request,
     Status,
@@ -131,8 +130,6 @@ pub(crate) async fn run_part(
 #[derive(Default)]
 struct Ahead<'a> {
     rows: Vec<(FrameHeader, Result<Request<'a>, DecodeError>)>,
-    by_shard: Vec<(u16, Digest)>,
-    digests: Vec<Digest>,
 }
 
 impl<'a> Ahead<'a> {
@@ -147,32 +144,16 @@ impl<'a> Ahead<'a> {
             let request = Request::decode_row(&row.header, row.body);
             (row.header, request)
         }));
-        if namespace.shards.iter().any(Shard::is_worth_fetching) {
-            self.fetch(namespace);
-        }
+        self.fetch(namespace);
         !self.rows.is_empty()
     }
 
-    /// Has the lines of the index fetched that the rows will read: those of one shard together.
-    fn fetch(&mut self, namespace: &ServedNamespace) {
-        self.by_shard.clear();
-        let rows = self.rows.iter();
-        self.by_shard.extend(rows.filter_map(|(_, request)| {
-            let digest = *request.as_ref().ok()?.digest()?;
-            let shard = namespace.shards.owner(digest.partition())?;
-            Some((shard.number(), digest))
+    /// Has the memory fetched that the rows will read.
+    fn fetch(&self, namespace: &ServedNamespace) {
+        fetch_ahead(self.rows.iter().filter_map(|(_, request)| {
+            let digest = request.as_ref().ok()?.digest()?;
+            Some((namespace.shards.owner(digest.partition())?, digest))
         }));
-        self.by_shard.sort_unstable_by_key(|(shard, _)| *shard);
-        for of_shard in self.by_shard.chunk_by(|one, next| one.0 == next.0) {
-            self.digests.clear();
-            self.digests
-                .extend(of_shard.iter().map(|(_, digest)| *digest));
-            let first = self.digests.first();
-            let shard = first.and_then(|digest| namespace.shards.owner(digest.partition()));
-            if let Some(shard) = shard {
-                shard.fetch(&self.digests);
-            }
-        }
     }
 }
 

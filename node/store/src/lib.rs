@@ -59,6 +59,7 @@ mod seal;
 mod truncation;
 mod writer;
 
+pub use announced::fetch_ahead;
 pub use commit::Commit;
 pub use damage::DamagedRecord;
 pub use error::{OpenError, ReadError, WriteError};

@@ -40,6 +40,11 @@ pub const PIECE_BYTES: usize = 256 << 10;
 /// Gets whose look-ups are fetched together: what a core of today has outstanding is 10 to 24 lines, and a
 /// look-up wants several.
 pub const ANNOUNCED_MAX: usize = 32;
+/// Bytes that a CPU fetches at a time.
+pub const CACHE_LINE_BYTES: usize = 64;
+/// Lines of a cached record that are fetched ahead of its get: 512 bytes; the CPU sees by itself that a longer one
+/// is read from end to end.
+pub const PREFETCHED_LINES_MAX: usize = 8;
 /// An index up to this size, in bytes, is taken to be in the caches: a core's share of the third level of a
 /// server CPU. At 4 MB waiting for a round gained nothing that could be told from noise, at 115 MB a
 /// fifth to a third of what the store adds to a read.

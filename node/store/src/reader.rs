@@ -5,11 +5,13 @@ use std::rc::Rc;
 
 use corelith_index::{Digest, Entry, RecordAddress};
 use corelith_io::DeviceOffset;
+use futures_util::FutureExt;
 
 use crate::format::fields::usize_of;
 use crate::joined_reads::{Entrance, ReadResult};
 use crate::limits::READ_ATTEMPTS_MAX;
 use crate::outcome::Outcome;
+use crate::pieces::is_long;
 use crate::place::RecordPlace;
 use crate::record::{Metadata, Record};
 use crate::state::{ShardCore, State, TagKey};
@@ -112,14 +114,17 @@ impl ShardCore {
         }
     }
 
-    /// The same without waiting, if index and cache are enough; `None` if they are not.
+    /// The same without waiting, if index and cache, or devices that never let anyone wait, are enough; `None` if they
+    /// are not.
     pub(crate) fn read_at_once(&self, digest: &Digest) -> Option<Option<Record>> {
         if self.stale.get() {
             return None;
         }
         let (entry, trusted) = {
             let state = self.state.borrow();
-            state.record_cache.as_ref()?;
+            if !self.answers_from_memory(&state) {
+                return None;
+            }
             if state.acknowledged > 0 && state.pending.contains_key(&TagKey::of(digest)) {
                 return None;
             }
@@ -136,8 +141,22 @@ impl ShardCore {
         if self.clock.is_past(entry.expiry) {
             return trusted.then_some(None);
         }
-        let record = self.cached(&entry)?;
+        let record = self
+            .cached(&entry)
+            .or_else(|| self.read_place_at_once(&entry))?;
         (record.digest() == digest).then_some(Some(record))
+    }
+
+    /// The record of `entry` from a device in memory. `None` if the device is none, the record is so long that it is
+    /// verified in pieces, or anything is wrong with it: then the way of all reads says what.
+    fn read_place_at_once(&self, entry: &Entry) -> Option<Record> {
+        let length_bytes = usize_of(u64::from(entry.length.bytes_max()));
+        if !self.devices_are_memory || is_long(length_bytes) {
+            return None;
+        }
+        // Over when it is first asked: such a device has its answers ready.
+        let record = self.read_place(entry).now_or_never()?.ok()?;
+        (record.metadata().generation == entry.generation).then_some(record)
     }
 
     /// Gets generation, expiry and set of a record; `None` if there is none or it has expired.

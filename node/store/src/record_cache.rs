@@ -16,6 +16,7 @@
 
 mod slots;
 
+use std::ptr;
 use std::rc::Rc;
 
 use corelith_index::RecordAddress;
@@ -118,6 +119,25 @@ impl RecordCache {
     /// The same, without a trace: for scans, which say nothing about what will be read again.
     pub(crate) fn peek(&self, address: RecordAddress, life: Life) -> Option<Rc<[u8]>> {
         self.slots.bytes(self.find(address.packed()), life)
+    }
+
+    /// The first of three steps that have fetched what [`Self::get`] of a place will read, each for many places
+    /// before the next: `hint` is called with an address in each line. This step's are its bucket's.
+    pub(crate) fn prefetch_bucket(&self, address: RecordAddress, hint: impl Fn(*const u8)) {
+        if let Some(first) = self.buckets.get(self.bucket_of(address.packed())) {
+            hint(ptr::from_ref(first).cast());
+        }
+    }
+
+    /// The second step: the first slot of the bucket, nearly always the only one.
+    pub(crate) fn prefetch_slot(&self, address: RecordAddress, hint: impl Fn(*const u8)) {
+        let first = self.buckets.get(self.bucket_of(address.packed()));
+        self.slots.prefetch(first.copied().unwrap_or(NOWHERE), hint);
+    }
+
+    /// The third step: the record, if it is there.
+    pub(crate) fn prefetch_record(&self, address: RecordAddress, hint: impl Fn(*const u8)) {
+        self.slots.prefetch_bytes(self.find(address.packed()), hint);
     }
 
     /// Takes in a verified record. One that would crowd out too many others is left out.

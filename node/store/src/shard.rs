@@ -142,19 +142,14 @@ impl Shard {
         self.core.read(digest).await
     }
 
-    /// True if [`Shard::fetch`] would do something: the index is larger than the CPU's caches.
+    /// True if [`fetch_ahead`](crate::fetch_ahead) does something for this shard: it has a record cache, or an index
+    /// larger than the CPU's caches.
     #[must_use]
     pub fn is_worth_fetching(&self) -> bool {
-        self.core.state.borrow().index.memory_bytes() > self.core.index_bytes_cached
+        self.core.is_worth_fetching()
     }
 
-    /// Has the lines of the index fetched that gets of these keys are about to read, so that their misses
-    /// overlap. It changes nothing and waits for nothing.
-    pub fn fetch(&self, digests: &[Digest]) {
-        self.core.fetch(digests);
-    }
-
-    /// [`Shard::get`] of a key that [`Shard::fetch`] was just told of: it waits for no others to look up with.
+    /// [`Shard::get`] of a key that [`fetch_ahead`](crate::fetch_ahead) was just told of: it waits for no others to look up with.
     ///
     /// # Errors
     /// See [`ReadError`]; they concern this record only.
@@ -162,9 +157,16 @@ impl Shard {
         self.core.read_fetched(digest).await
     }
 
+    /// False if [`Shard::get_at_once`] never knows anything: the shard has no record cache, and a device that is not
+    /// memory.
+    #[must_use]
+    pub fn may_get_at_once(&self) -> bool {
+        self.core.answers_from_memory(&self.core.state.borrow())
+    }
+
     /// What [`Shard::get`] would answer, if the index and the record cache are enough to know it: without
-    /// waiting and without an allocation. `None` if they are not, and always in a shard without a cache:
-    /// then [`Shard::get`] has to be asked.
+    /// waiting and without an allocation. Devices in memory are as good as a cache. `None` if they are not, and always in a
+    /// shard with neither: then [`Shard::get`] has to be asked.
     #[must_use]
     pub fn get_at_once(&self, digest: &Digest) -> Option<Option<Record>> {
         self.core.read_at_once(digest)
@@ -413,6 +415,7 @@ fn empty_core(
     Ok(ShardCore {
         number: shard,
         volume: label.volume,
+        devices_are_memory: attached.iter().all(AttachedDevice::is_memory),
         devices: attached,
         pool: pool.clone(),
         clock: StoreClock::new(clock.clone()),

@@ -8,7 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use corelith_index::{Digest, Entry, Index, IndexFull, RecordLength, ScanPosition};
-use corelith_io::{BufferPool, Device};
+use corelith_io::{BufferPool, Device, DeviceKind};
 use hashbrown::HashMap;
 
 use crate::Lsn;
@@ -35,6 +35,13 @@ use crate::turns::KeyTurns;
 pub(crate) struct AttachedDevice {
     pub(crate) device: Device,
     pub(crate) binding: DeviceBinding,
+}
+
+impl AttachedDevice {
+    /// True if its operations are over when they are called for.
+    pub(crate) fn is_memory(&self) -> bool {
+        self.device.geometry().kind == DeviceKind::Memory
+    }
 }
 
 /// What the index knows a key by. Writes are ordered by it rather than by the digest, so that of two
@@ -144,6 +151,8 @@ pub(crate) struct ShardCore {
     pub(crate) stale: Cell<bool>,
     /// Unit of reads, in bytes.
     pub(crate) logical_block_bytes: u64,
+    /// No device lets anyone wait: all are memory.
+    pub(crate) devices_are_memory: bool,
 }
 
 impl ShardCore {

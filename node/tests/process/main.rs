@@ -17,6 +17,7 @@ mod full_device;
 mod hot_keys;
 mod large_records;
 mod memory;
+mod memory_answers;
 mod operators;
 mod peer;
 mod running;

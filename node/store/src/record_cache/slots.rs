@@ -4,17 +4,21 @@
 //! one. Their memory is reserved at the start and taken from the system as slots are first used, so that
 //! growth never moves them.
 
+use std::ptr;
 use std::rc::Rc;
 
 use super::NoCacheMemory;
 use crate::Life;
 use crate::format::fields::{u64_of, usize_of_u32};
+use crate::limits::{CACHE_LINE_BYTES, PREFETCHED_LINES_MAX};
 
 /// No slot.
 pub(super) const NOWHERE: u32 = 0;
 /// Bytes of a slot.
 pub(super) const SLOT_BYTES: u64 = 48;
 const _: () = assert!(u64_of(size_of::<Slot>()) == SLOT_BYTES);
+/// The two counts that stand in front of shared bytes.
+const SHARED_COUNTS_BYTES: usize = 2 * size_of::<usize>();
 /// Uses of a record that are counted: each is worth one more round in the main queue.
 const USES_MAX: u8 = 3;
 
@@ -84,6 +88,26 @@ impl Slots {
         let slot = self.get_mut(number).filter(|slot| slot.life == life)?;
         slot.uses = (slot.uses + 1).min(USES_MAX);
         slot.bytes.clone()
+    }
+
+    /// Calls `hint` with an address in each line of a slot.
+    pub(super) fn prefetch(&self, number: u32, hint: impl Fn(*const u8)) {
+        if let Some(slot) = self.get(number) {
+            hint(ptr::from_ref(&slot.packed).cast());
+            hint(ptr::from_ref(&slot.queue).cast());
+        }
+    }
+
+    /// The same for the bytes in a slot: the counts in front of them and their first lines. The CPU itself
+    /// goes on with a longer record once it is read.
+    pub(super) fn prefetch_bytes(&self, number: u32, hint: impl Fn(*const u8)) {
+        let Some(bytes) = self.get(number).and_then(|slot| slot.bytes.as_ref()) else {
+            return;
+        };
+        hint(bytes.as_ptr().wrapping_sub(SHARED_COUNTS_BYTES));
+        for line in bytes.chunks(CACHE_LINE_BYTES).take(PREFETCHED_LINES_MAX) {
+            hint(line.as_ptr());
+        }
     }
 
     /// Place of the record in a slot; `None` if the slot is free.

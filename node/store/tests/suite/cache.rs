@@ -1,7 +1,7 @@
 //! The record cache through the shard: what it spares, and that nothing stale comes out of it.
 
 use corelith_index::{ExpirySeconds, ScanPosition};
-use corelith_store::{Change, Needs, Shard, Truncate};
+use corelith_store::{Change, Needs, Shard, Truncate, fetch_ahead};
 
 use crate::harness::{NotMet, PLAIN, Rig, Shape, content, digest};
 
@@ -42,6 +42,27 @@ fn what_was_written_is_read_from_memory_and_after_a_restart_read_once() {
     let again = shard.get_at_once(&digest(1)).unwrap().unwrap();
     assert_eq!(again.content().as_ptr(), record.content().as_ptr());
     assert!(shard.get_at_once(&digest(2)).unwrap().is_none());
+}
+
+/// Keys in the cache, on the device only, and absent: to fetch ahead for them counts as no use, and changes no answer.
+#[test]
+fn fetching_ahead_changes_nothing() {
+    let mut rig = Rig::new(1, cached(64 << 10));
+    let shard = rig.open_sound();
+    for key in 0..200 {
+        rig.put(&shard, key, &content(key, 1, 600));
+    }
+    let keys: Vec<_> = (0..250).map(digest).collect();
+    let before = shard.statistics();
+    assert!(shard.is_worth_fetching() && before.record_cache.evictions > 0);
+    for some in [&keys[..0], &keys[..1], &keys[180..220], &keys[..]] {
+        fetch_ahead(some.iter().map(|digest| (&shard, digest)));
+        assert_eq!(shard.statistics(), before);
+    }
+    for key in 0..200 {
+        rig.check(&shard, key, Some(&content(key, 1, 600)));
+    }
+    rig.check(&shard, 220, None);
 }
 
 #[test]

@@ -23,6 +23,7 @@ mod freed_segments;
 mod group_commit;
 mod long_records;
 mod lost_headers;
+mod memory_devices;
 mod metadata;
 mod model;
 mod puts;
