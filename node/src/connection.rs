@@ -25,7 +25,7 @@ use corelith_io::{Received, SendBuffer, Stream, to_u64};
 use corelith_wire::{FrameError, FrameHeader, MessageKind, Refusal, Request, Status};
 
 pub(crate) use batch::{BatchKey, Batches, run_part_for, take_back};
-pub(crate) use requests::{deliver, run_for};
+pub(crate) use requests::{Job, deliver, run_for};
 
 use crate::core::Core;
 use crate::frames::{FrameAssembler, body_of};

@@ -5,6 +5,8 @@
 //! accepted is answered, on all cores; only then are shards closed, because until then another core
 //! may still hand work over.
 
+#[cfg(test)]
+mod allocation_tests;
 mod gather;
 mod orders;
 mod quiet;
@@ -27,12 +29,13 @@ pub(crate) use start::{CorePlan, CoreReport, PeerLinks, Recovered, start};
 pub(crate) use truncate::{Truncated, Truncation};
 
 use crate::configuration::LiveSettings;
-use crate::connection::{Batches, Connection, ConnectionKey};
+use crate::connection::{Batches, Connection, ConnectionKey, Job};
 use crate::hop::Peer;
 use crate::limits::{SPARE_VECTOR_BYTES_MAX, SPARE_VECTORS_MAX};
 use crate::metrics::{CoreMetrics, CoreSnapshot, bump};
 use crate::namespaces::Namespaces;
 use crate::repeated::CoreMessages;
+use crate::runners::Runners;
 use crate::send_buffers::SendBuffers;
 use crate::slow::SlowLog;
 use crate::topology::Topology;
@@ -68,6 +71,8 @@ pub(crate) struct Core {
     spares: RefCell<Vec<Vec<u8>>>,
     pub(crate) send_buffers: Rc<SendBuffers>,
     pub(crate) turns: Turns,
+    /// In which requests run.
+    pub(crate) runners: Runners<Job>,
     questions: gather::Questions,
 }
 

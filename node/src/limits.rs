@@ -60,6 +60,10 @@ pub(crate) const WINDOW_UNITS: u32 = 128;
 /// And beyond it for connections that come out of rest: so many small requests of clients that wait for each answer need
 /// not wait for those of a flood.
 pub(crate) const RESERVE_UNITS: u32 = 256;
+/// Tasks that a core keeps for the requests to come, at some KiB each: more than the reads of a flood that are under way. Lone requests
+/// of many connections, and writes that wait for their batch, may be more.
+pub(crate) const RUNNERS_RESTING_MAX: usize = 256;
+const _: () = assert!(WINDOW_UNITS + TURN_UNITS <= 256 && RUNNERS_RESTING_MAX == 256);
 /// Length of a request that costs a unit more, in bytes: copying and summing it takes as long as a small request does.
 pub(crate) const TURN_UNIT_BYTES: usize = 4096;
 /// The shortest row of a batch, in bytes: a header of 32, and a table with a digest of 20.

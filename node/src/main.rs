@@ -42,6 +42,7 @@ mod metrics;
 mod operation;
 mod refusal;
 mod repeated;
+mod runners;
 mod send_buffers;
 mod slow;
 mod turns;

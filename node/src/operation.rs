@@ -139,11 +139,11 @@ impl Reply<'_> {
     }
 }
 
-/// How an operation ended: something that writes the answer. Boxed only where it must outlive an
-/// await, which is why the record travels in it rather than its bytes.
+/// How an operation ended: something that writes the answer. A record travels in it rather than its bytes, and not in a
+/// box: the straight way of a get allocates nothing.
 pub(crate) enum Outcome {
     /// A record was read.
-    Record(Box<get::Found>),
+    Record(get::Found),
     /// A put or touch was acknowledged.
     Written(RecordMetadata),
     /// Like `Written`, to a touch.

@@ -15,6 +15,7 @@ use crate::namespaces::ServedNamespace;
 use crate::operation::{self, Context, Deadline, Reply};
 use crate::pace::yield_now;
 use crate::refusal::busy;
+use crate::runners::{Desk, next_job};
 use crate::slow::Course;
 use crate::turns::cost_units;
 
@@ -57,6 +58,58 @@ pub(super) fn run_at_once(
     is_answered
 }
 
+/// A request that a runner of this core is to run.
+pub(crate) struct Job {
+    core: Rc<Core>,
+    work: Work,
+}
+
+enum Work {
+    /// For a connection of this core.
+    Here {
+        connection: Rc<Connection>,
+        header: FrameHeader,
+        frame: Vec<u8>,
+        arrived_ns: u64,
+    },
+    /// For a connection of another one.
+    Hop { from: u16, hop: Box<Hop> },
+}
+
+/// Has a runner do a job.
+fn start(core: &Rc<Core>, work: Work) {
+    let job = Job {
+        core: Rc::clone(core),
+        work,
+    };
+    if let Err(job) = core.runners.give(job) {
+        glommio::spawn_local(run_jobs(job)).detach();
+    }
+}
+
+/// A runner: does one job after another.
+async fn run_jobs(first: Job) {
+    let desk = Desk::default();
+    let mut job = first;
+    loop {
+        let Job { core, work } = job;
+        match work {
+            Work::Here {
+                connection,
+                header,
+                frame,
+                arrived_ns,
+            } => answer_here(&core, &connection, (&header, frame), arrived_ns).await,
+            Work::Hop { from, hop } => answer_for(&core, from, hop).await,
+        }
+        if !core.runners.rest(&desk).await {
+            return;
+        }
+        drop(core);
+        job = next_job(&desk).await;
+    }
+}
+
 /// Runs a request on this core, for a connection of this core.
 pub(super) fn run_here(
     core: &Rc<Core>,
@@ -64,39 +117,49 @@ pub(super) fn run_here(
     (header, frame): (&FrameHeader, Vec<u8>),
     arrived_ns: u64,
 ) {
-    let (core, connection) = (Rc::clone(core), Rc::clone(connection));
-    let header = *header;
-    glommio::spawn_local(async move {
-        let started_ns = core.ring.turn_ns();
-        let outcome = {
-            let work = run(&core, &frame, (arrived_ns, started_ns));
-            paid_back(&core.turns, (&header, frame.len()), work).await
-        };
-        let ended_ns = core.ring.turn_ns();
-        let mut answer_bytes = 0;
-        if outcome.payload_bytes() > PIECE_BYTES {
-            let answer = Box::pin(write_in_pieces(&core, &frame, &outcome)).await;
-            answer_bytes = answer.len();
-            connection.outbox.append_whole(answer);
-        } else {
-            connection.outbox.append(|out| {
-                let before = out.len();
-                write(&core, &frame, &outcome, out);
-                answer_bytes = out.len() - before;
-            });
-        }
-        let course = Course {
-            arrived_ns,
-            started_ns,
-            ended_ns,
-            owner: core.number,
-            answer_bytes,
-        };
-        answered(&core, &header, &frame, course);
-        finish(&core, &connection);
-        core.recycle(frame);
-    })
-    .detach();
+    let work = Work::Here {
+        connection: Rc::clone(connection),
+        header: *header,
+        frame,
+        arrived_ns,
+    };
+    start(core, work);
+}
+
+async fn answer_here(
+    core: &Core,
+    connection: &Connection,
+    (header, frame): (&FrameHeader, Vec<u8>),
+    arrived_ns: u64,
+) {
+    let started_ns = core.ring.turn_ns();
+    let outcome = {
+        let work = run(core, &frame, (arrived_ns, started_ns));
+        paid_back(&core.turns, (header, frame.len()), work).await
+    };
+    let ended_ns = core.ring.turn_ns();
+    let mut answer_bytes = 0;
+    if outcome.payload_bytes() > PIECE_BYTES {
+        let answer = Box::pin(write_in_pieces(core, &frame, &outcome)).await;
+        answer_bytes = answer.len();
+        connection.outbox.append_whole(answer);
+    } else {
+        connection.outbox.append(|out| {
+            let before = out.len();
+            write(core, &frame, &outcome, out);
+            answer_bytes = out.len() - before;
+        });
+    }
+    let course = Course {
+        arrived_ns,
+        started_ns,
+        ended_ns,
+        owner: core.number,
+        answer_bytes,
+    };
+    answered(core, header, &frame, course);
+    finish(core, connection);
+    core.recycle(frame);
 }
 
 /// Sends a request to its owner.
@@ -135,7 +198,7 @@ pub(super) fn hand_over(
 }
 
 /// Runs a request on this core that arrived at another one, and sends the answer back there.
-pub(crate) fn run_for(core: &Rc<Core>, from: u16, mut hop: Box<Hop>) {
+pub(crate) fn run_for(core: &Rc<Core>, from: u16, hop: Box<Hop>) {
     bump(&core.metrics.requests_from_other_cores);
     let peer = core.peers.get(usize::from(from)).and_then(Option::as_ref);
     if let Some(peer) = peer
@@ -145,23 +208,23 @@ pub(crate) fn run_for(core: &Rc<Core>, from: u16, mut hop: Box<Hop>) {
         return;
     }
     core.took_on();
-    let core = Rc::clone(core);
-    glommio::spawn_local(async move {
-        let now_ns = core.clock.monotonic_ns();
-        let outcome = run(&core, &hop.frame, (hop.arrived_ns, now_ns)).await;
-        (hop.started_ns, hop.ended_ns) = (now_ns, core.ring.turn_ns());
-        if outcome.payload_bytes() > PIECE_BYTES {
-            hop.answer = Box::pin(write_in_pieces(&core, &hop.frame, &outcome)).await;
-        } else {
-            let Hop { frame, answer, .. } = &mut *hop;
-            write(&core, frame, &outcome, answer);
-        }
-        if let Some(Some(peer)) = core.peers.get(usize::from(from)) {
-            peer.answer(hop);
-        }
-        core.answered();
-    })
-    .detach();
+    start(core, Work::Hop { from, hop });
+}
+
+async fn answer_for(core: &Core, from: u16, mut hop: Box<Hop>) {
+    let now_ns = core.clock.monotonic_ns();
+    let outcome = run(core, &hop.frame, (hop.arrived_ns, now_ns)).await;
+    (hop.started_ns, hop.ended_ns) = (now_ns, core.ring.turn_ns());
+    if outcome.payload_bytes() > PIECE_BYTES {
+        hop.answer = Box::pin(write_in_pieces(core, &hop.frame, &outcome)).await;
+    } else {
+        let Hop { frame, answer, .. } = &mut *hop;
+        write(core, frame, &outcome, answer);
+    }
+    if let Some(Some(peer)) = core.peers.get(usize::from(from)) {
+        peer.answer(hop);
+    }
+    core.answered();
 }
 
 /// [`run_at_once`] for another core: the answer goes into the envelope.

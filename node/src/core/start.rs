@@ -34,6 +34,7 @@ use crate::metrics::CoreMetrics;
 use crate::namespaces::{Namespaces, ServedNamespace};
 use crate::operation::Shards;
 use crate::repeated::CoreMessages;
+use crate::runners::Runners;
 use crate::slow::SlowLog;
 use crate::topology::Topology;
 use crate::turns::Turns;
@@ -172,6 +173,49 @@ impl Drop for LastWord {
     }
 }
 
+/// What a core is made of.
+pub(super) struct CoreParts<'a> {
+    pub(super) number: u16,
+    pub(super) namespaces: Namespaces,
+    pub(super) topology: Topology,
+    pub(super) ring: Ring,
+    pub(super) clock: Clock,
+    pub(super) peers: Vec<Option<Peer>>,
+    pub(super) loads: Arc<Vec<AtomicUsize>>,
+    pub(super) settings: &'a LiveSettings,
+}
+
+impl Core {
+    /// A core that has no connections yet.
+    pub(super) fn new(parts: CoreParts<'_>) -> Self {
+        Self {
+            number: parts.number,
+            namespaces: parts.namespaces,
+            topology: parts.topology,
+            ring: parts.ring,
+            clock: parts.clock,
+            metrics: CoreMetrics::new(),
+            encoder: RefCell::new(FrameEncoder::new()),
+            peers: parts.peers,
+            connections: RefCell::new(BTreeMap::new()),
+            next_connection: Cell::new(1),
+            batches: Batches::default(),
+            loads: parts.loads,
+            connections_max: Cell::new(parts.settings.connections_per_core_max),
+            stopping: Cell::new(false),
+            quiesced: Cell::new(false),
+            slow: SlowLog::new(parts.settings.slow_log),
+            messages: CoreMessages::default(),
+            unanswered: Cell::new(0),
+            questions: Questions::default(),
+            spares: RefCell::new(Vec::new()),
+            send_buffers: Rc::default(),
+            turns: Turns::new(),
+            runners: Runners::new(),
+        }
+    }
+}
+
 async fn run(plan: CorePlan) -> Result<(), BootError> {
     let ring = make_ring(&plan)?;
     let listener = listen(&ring, plan.listen).await?;
@@ -200,30 +244,17 @@ async fn run(plan: CorePlan) -> Result<(), BootError> {
     let clock = Clock::real();
     let (namespaces, recovered) = open_namespaces(&plan, &topology, (&ring, &clock)).await?;
     let (peers, inbound) = split_links(plan.links);
-    let core = Rc::new(Core {
+    let core = Core::new(CoreParts {
         number: plan.number,
         namespaces,
         topology,
         ring: ring.clone(),
         clock,
-        metrics: CoreMetrics::new(),
-        encoder: RefCell::new(FrameEncoder::new()),
         peers,
-        connections: RefCell::new(BTreeMap::new()),
-        next_connection: Cell::new(1),
-        batches: Batches::default(),
         loads: plan.loads,
-        connections_max: Cell::new(plan.settings.connections_per_core_max),
-        stopping: Cell::new(false),
-        quiesced: Cell::new(false),
-        slow: SlowLog::new(plan.settings.slow_log),
-        messages: CoreMessages::default(),
-        unanswered: Cell::new(0),
-        questions: Questions::default(),
-        spares: RefCell::new(Vec::new()),
-        send_buffers: Rc::default(),
-        turns: Turns::new(),
+        settings: &plan.settings,
     });
+    let core = Rc::new(core);
     let serving = CoreReport::Serving {
         core: plan.number,
         recovered,

@@ -59,10 +59,10 @@ pub(super) async fn run(shard: &Shard, get: &GetRequest<'_>, terms: Terms<'_>) -
         return Outcome::Refused(batch_full());
     }
     match part {
-        Ok(None) => Outcome::Record(Box::new(Found::Whole(record))),
+        Ok(None) => Outcome::Record(Found::Whole(record)),
         Ok(Some(content)) => {
             let metadata = metadata_of(&record);
-            Outcome::Record(Box::new(Found::Part { metadata, content }))
+            Outcome::Record(Found::Part { metadata, content })
         }
         Err(refusal) => Outcome::Refused(refusal),
     }
@@ -79,7 +79,7 @@ pub(super) fn found_at_once(
     };
     Some(match shard.get_at_once(&get.digest)? {
         Some(record) if room.is_none_or(|room| room.claim(record.content().len())) => {
-            Outcome::Record(Box::new(Found::Whole(record)))
+            Outcome::Record(Found::Whole(record))
         }
         Some(_) => Outcome::Refused(batch_full()),
         None => Outcome::Refused(Refusal::new(Status::NotFound)),
@@ -116,10 +116,10 @@ async fn metadata_only(shard: &Shard, get: &GetRequest<'_>) -> Outcome {
     match shard.metadata(&get.digest).await {
         Ok(Some(found)) => {
             let metadata = metadata_from_index(&found);
-            Outcome::Record(Box::new(Found::Part {
+            Outcome::Record(Found::Part {
                 metadata,
                 content: Vec::new(),
-            }))
+            })
         }
         Ok(None) => Outcome::Refused(Refusal::new(Status::NotFound)),
         Err(error) => Outcome::Refused(refusal::of_read(&error)),

@@ -12,6 +12,7 @@
 mod bad_days;
 mod batches;
 mod connections;
+mod copies;
 mod deadlines;
 mod full_device;
 mod hot_keys;
