@@ -11,6 +11,7 @@ mod wiring;
 
 pub(crate) use check::check;
 pub(crate) use error::BootError;
+use reload::Cores;
 pub(crate) use reload::Settings;
 
 use std::net::{SocketAddr, TcpListener};
@@ -189,6 +190,7 @@ struct Node {
     state: StateCell,
     supervisor: Arc<Supervisor>,
     volumes: Arc<Vec<OpenVolume>>,
+    memory: Arc<MemoryPlan>,
 }
 
 impl Node {
@@ -253,6 +255,7 @@ impl Node {
             supervisor: Arc::clone(supervisor),
             maps,
             volumes: Arc::clone(volumes),
+            memory: Arc::clone(memory),
             settings,
         })
     }
@@ -364,12 +367,21 @@ impl Node {
         loop {
             match self.events.recv() {
                 Ok(Event::Stop) | Err(_) => return Ok(()),
-                Ok(Event::Reload) => self.settings.reload(&mut self.orders),
+                Ok(Event::Reload) => {
+                    let cores = Cores {
+                        orders: &mut self.orders,
+                        memory: &self.memory,
+                    };
+                    self.settings.reload(cores);
+                }
                 // Whoever asked may have stopped waiting.
                 Ok(Event::Show(answer)) => drop(answer.send(self.settings.current.settings())),
                 Ok(Event::Change { key, value, answer }) => {
-                    let orders = &mut self.orders;
-                    drop(answer.send(self.settings.change((&key, &value), orders)));
+                    let cores = Cores {
+                        orders: &mut self.orders,
+                        memory: &self.memory,
+                    };
+                    drop(answer.send(self.settings.change((&key, &value), cores)));
                 }
                 Ok(Event::Core(CoreReport::Failed { core, error })) => {
                     self.ended.push(core);

@@ -93,9 +93,27 @@ pub(crate) struct Reservation {
     key: Option<&'static str>,
 }
 
+/// More connections are asked for than memory was planned for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error(
+    "connections_per_core_max = {asked} would take {} MiB of memory, and memory_limit leaves {} MiB for connections while \
+     the node runs: at most {most}",
+    mebibytes(*.wanted_bytes),
+    *.left_bytes >> 20
+)]
+pub(crate) struct NoRoomForConnections {
+    /// Connections of each core.
+    asked: usize,
+    /// How many there is room for.
+    most: u64,
+    wanted_bytes: u64,
+    left_bytes: u64,
+}
+
 /// The plan.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct MemoryPlan {
+    core_count: u64,
     pub(crate) limit: MemoryLimit,
     pub(crate) reservations: Vec<Reservation>,
     /// For the index of each shard, by namespace.
@@ -113,6 +131,7 @@ impl MemoryPlan {
         namespaces: &[NamespaceNeeds],
     ) -> Result<Self, BootError> {
         let mut plan = Self {
+            core_count: to_u64(core_count),
             limit: MemoryLimit::of(configuration.memory_limit_bytes),
             reservations: of_node(configuration, to_u64(core_count)),
             index_bytes_per_shard: Vec::new(),
@@ -167,6 +186,29 @@ impl MemoryPlan {
             .get(namespace)
             .copied()
             .unwrap_or(INDEX_BYTES_MIN)
+    }
+
+    /// Whether there is room for so many connections of each core, with everything else as it was planned.
+    ///
+    /// # Errors
+    /// [`NoRoomForConnections`].
+    pub(crate) fn check_connections(&self, per_core: usize) -> Result<(), NoRoomForConnections> {
+        let of_connections = |reservation: &&Reservation| reservation.part == Part::Connections;
+        let planned = self.reservations.iter().find(of_connections);
+        let planned_bytes = planned.map_or(0, |reservation| reservation.bytes);
+        let others_bytes = self.planned_bytes().saturating_sub(planned_bytes);
+        let left_bytes = self.limit.bytes.saturating_sub(others_bytes);
+        let of_one_each = CONNECTION_BYTES.saturating_mul(self.core_count.max(1));
+        let wanted_bytes = to_u64(per_core).saturating_mul(of_one_each);
+        if wanted_bytes <= left_bytes {
+            return Ok(());
+        }
+        Err(NoRoomForConnections {
+            asked: per_core,
+            most: left_bytes / of_one_each,
+            wanted_bytes,
+            left_bytes,
+        })
     }
 
     /// All parts together.
@@ -440,6 +482,29 @@ mod tests {
         assert_eq!(least.index_bytes_per_shard(1), INDEX_BYTES_MIN);
         let raise = format!("at least {} MiB", mebibytes(least_bytes));
         assert!(text.contains(&raise), "{text}");
+    }
+
+    #[test]
+    fn connections_grow_into_what_nothing_else_was_planned_for() {
+        // The index has all that the limit leaves.
+        let full = planned(4 * GIB, &[namespace("a", 1 << 40)]);
+        assert_eq!(full.check_connections(1024), Ok(()), "as at the start");
+        assert_eq!(full.check_connections(1), Ok(()));
+        let refused = full.check_connections(1025).unwrap_err().to_string();
+        for words in [
+            "connections_per_core_max = 1025",
+            "at most 1024",
+            "leaves 8 MiB",
+        ] {
+            assert!(refused.contains(words), "{words}: {refused}");
+        }
+        // A small volume's index leaves some: 4 KiB on each of two cores.
+        let roomy = planned(64 * GIB, &[namespace("a", GIB)]);
+        let left_bytes = 64 * GIB - roomy.planned_bytes();
+        let more = usize::try_from(left_bytes / (2 * CONNECTION_BYTES)).unwrap();
+        assert_eq!(roomy.check_connections(1024 + more), Ok(()));
+        let refused = roomy.check_connections(1024 + more + 1).unwrap_err();
+        assert_eq!(refused.most, to_u64(1024 + more));
     }
 
     #[test]

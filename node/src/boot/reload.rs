@@ -8,7 +8,14 @@ use corelith_io::MailboxSender;
 use crate::configuration::{Changed, Configuration, Reload, Unchanged};
 use crate::core::Order;
 use crate::logging::LogControl;
+use crate::memory_plan::MemoryPlan;
 use crate::options::Options;
+
+/// Who is told of a change, and what it must fit.
+pub(super) struct Cores<'a> {
+    pub(super) orders: &'a mut [MailboxSender<Order>],
+    pub(super) memory: &'a MemoryPlan,
+}
 
 /// The configuration of the running node, and what it came from.
 pub(crate) struct Settings {
@@ -19,20 +26,30 @@ pub(crate) struct Settings {
 
 impl Settings {
     /// Reads the sources again and tells the cores.
-    pub(super) fn reload(&mut self, cores: &mut [MailboxSender<Order>]) {
+    pub(super) fn reload(&mut self, cores: Cores<'_>) {
         if self.options.config.is_none() {
             tracing::warn!(
                 "SIGHUP: the node was started without --config, so there is nothing to read again"
             );
             return;
         }
-        let reload = match self.current.reload(&self.options) {
+        let mut wanted = self.current.clone();
+        let reload = match wanted.reload(&self.options) {
             Ok(reload) => reload,
             Err(error) => {
                 tracing::error!("SIGHUP: nothing was changed: {error}");
                 return;
             }
         };
+        if let Err(no_room) = cores
+            .memory
+            .check_connections(wanted.connections_per_core_max)
+        {
+            let remedy = Unchanged::Memory(no_room).remedy();
+            tracing::error!("SIGHUP: nothing was changed: {no_room}; {remedy}");
+            return;
+        }
+        self.current = wanted;
         self.tell(cores);
         self.say(&reload);
     }
@@ -41,9 +58,14 @@ impl Settings {
     pub(super) fn change(
         &mut self,
         (key, value): (&str, &str),
-        cores: &mut [MailboxSender<Order>],
+        cores: Cores<'_>,
     ) -> Result<Changed, Unchanged> {
-        let changed = self.current.change(key, value)?;
+        let mut wanted = self.current.clone();
+        let changed = wanted.change(key, value)?;
+        let connections = wanted.connections_per_core_max;
+        let checked = cores.memory.check_connections(connections);
+        checked.map_err(Unchanged::Memory)?;
+        self.current = wanted;
         if key == "log.level" && !self.log.set_level(self.current.log_level) {
             let key = key.to_owned();
             return Err(Unchanged::Overruled { key });
@@ -54,9 +76,9 @@ impl Settings {
         Ok(changed)
     }
 
-    fn tell(&self, cores: &mut [MailboxSender<Order>]) {
+    fn tell(&self, cores: Cores<'_>) {
         let live = Arc::new(self.current.live());
-        for core in cores {
+        for core in cores.orders {
             // A core whose mailbox is gone has failed, and the main thread is about to be told.
             if core.try_send(Order::Configure(Arc::clone(&live))).is_err() {
                 tracing::error!(

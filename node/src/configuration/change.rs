@@ -5,6 +5,7 @@ use std::fmt;
 use super::document::Value;
 use super::keys::Setting;
 use super::{Configuration, ConfigurationError};
+use crate::memory_plan::NoRoomForConnections;
 
 /// A key that was set.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -39,6 +40,8 @@ pub(crate) enum Unchanged {
     },
     /// It does not go together with the others.
     Conflict(ConfigurationError),
+    /// There is no memory for it.
+    Memory(NoRoomForConnections),
     /// The environment says it.
     Overruled {
         /// Its name.
@@ -62,6 +65,10 @@ impl Unchanged {
             }
             Self::Value { wanted, .. } => format!("it takes {wanted}"),
             Self::Conflict(_) => "set the other key first".to_owned(),
+            Self::Memory(_) => {
+                "write it into the node's file and start the node again: indexes then get less; or raise memory_limit there"
+                    .to_owned()
+            }
             Self::Overruled { .. } => "start the node without RUST_LOG".to_owned(),
         }
     }
@@ -76,6 +83,7 @@ impl fmt::Display for Unchanged {
             }
             Self::Value { key, .. } => write!(formatter, "{key} does not take this value"),
             Self::Conflict(error) => write!(formatter, "{error}"),
+            Self::Memory(error) => write!(formatter, "{error}"),
             Self::Overruled { key } => {
                 write!(
                     formatter,

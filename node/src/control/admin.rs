@@ -245,6 +245,7 @@ async fn change(body: &[u8], node: &Node) -> Reply {
                 Unchanged::Value { .. } => StatusCode::BAD_REQUEST,
                 Unchanged::NeedsRestart { .. }
                 | Unchanged::Conflict(_)
+                | Unchanged::Memory(_)
                 | Unchanged::Overruled { .. } => StatusCode::CONFLICT,
             };
             failed(status, &unchanged.to_string(), &unchanged.remedy())

@@ -4,9 +4,10 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 
 use corelith_wire::Status;
+use nix::sys::signal::Signal;
 
 use crate::peer::{Peer, check_serves, content, get, put};
-use crate::running::{Node, folder};
+use crate::running::{BINARY, Node, folder};
 
 /// Gives a command to the control page; its status and what it says.
 fn command(node: &Node, path: &str) -> (u16, String) {
@@ -195,11 +196,7 @@ fn refused_connections_are_said_once_and_the_bound_changes_live() {
     let folder = folder();
     let file = "[node]\ncores = 1\nconnections_per_core_max = 2\n[namespace.test]\nfile = \"v\"\nsize = \"512 MiB\"\nshards = 4\n";
     std::fs::write(folder.path().join("node.toml"), file).unwrap();
-    let mut node = Node::start_in(
-        folder,
-        &[crate::running::BINARY],
-        &["--config", "node.toml"],
-    );
+    let mut node = Node::start_in(folder, &[BINARY], &["--config", "node.toml"]);
     let kept = [Peer::greet(&node), Peer::greet(&node)];
     for _ in 0..30 {
         let mut refused = node.connect();
@@ -219,6 +216,10 @@ fn refused_connections_are_said_once_and_the_bound_changes_live() {
     check_serves(&node);
     drop(kept);
 
+    // What the memory plan has no room for is refused, one way and the other, and nothing changes.
+    let beyond = file.replace("_max = 2", "_max = 50\nmemory_limit = \"1 GiB\"");
+    check_no_room(&beyond);
+
     let (status, said) = set(&node, "node.listen", "127.0.0.1:1");
     assert_eq!(status, 409, "{said}");
     assert!(said.contains("restart needed"), "{said}");
@@ -228,4 +229,39 @@ fn refused_connections_are_said_once_and_the_bound_changes_live() {
     let page = node.page("/configuration").1;
     assert!(page.contains("\"node.connections_per_core_max\""), "{page}");
     assert!(page.contains("\"value\":\"50\""), "{page}");
+}
+
+/// A node whose memory is planned up to its limit takes no more connections than that, whoever asks for them.
+fn check_no_room(file: &str) {
+    let folder = folder();
+    let path = folder.path().join("node.toml");
+    std::fs::write(&path, file).unwrap();
+    let mut node = Node::start_in(folder, &[BINARY], &["--config", "node.toml"]);
+    let (status, said) = set(&node, "node.connections_per_core_max", "400000");
+    assert_eq!(status, 409, "{said}");
+    for words in [
+        "400000 would take 1563 MiB",
+        "at most",
+        "raise memory_limit",
+    ] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    let more = file.replace("_max = 50", "_max = 400000\nslow_log = \"1 ms\"");
+    std::fs::write(&path, more).unwrap();
+    node.signal(Signal::SIGHUP);
+    node.wait_until("told", |node| {
+        node.log()
+            .contains("SIGHUP: nothing was changed: connections_per_core_max = 400000")
+    });
+    let page = node.page("/configuration").1;
+    assert!(page.contains("\"value\":\"50\""), "{page}");
+    assert!(!page.contains("1 ms"), "{page}");
+    // Within it both may be changed.
+    let some = file.replace("_max = 50", "_max = 60\nslow_log = \"1 ms\"");
+    std::fs::write(&path, some).unwrap();
+    node.signal(Signal::SIGHUP);
+    node.wait_until("changed", |node| {
+        node.log()
+            .contains("SIGHUP: node.connections_per_core_max = 60 from now on")
+    });
 }
