@@ -1,5 +1,7 @@
 //! `stats` and `ping`: what a node says of itself.
 
+mod figures;
+mod sample;
 mod totals;
 
 use corelith_io::Clock;
@@ -30,9 +32,16 @@ pub fn stats(arguments: &StatsArguments, is_json: bool) -> Result<(), Failure> {
     let mut output = Output::new();
     if is_json {
         output.json(&samples(&text))?;
-    } else {
+    } else if arguments.raw {
         for line in text.lines() {
             output.line(line)?;
+        }
+    } else {
+        for (number, table) in figures::tables(&text).iter().enumerate() {
+            if number > 0 {
+                output.line("")?;
+            }
+            table.print(&mut output)?;
         }
     }
     output.finish()

@@ -32,7 +32,8 @@ impl Table {
         self.lines().try_for_each(|line| output.line(line))
     }
 
-    fn lines(&self) -> impl Iterator<Item = String> {
+    /// Its lines, heads first.
+    pub fn lines(&self) -> impl Iterator<Item = String> {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let widths: Vec<usize> = (0..columns)
             .map(|column| {

@@ -314,12 +314,14 @@ pub struct TruncateArguments {
 /// Which counters.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "The figures are those of the whole node, all cores and shards together. The text is Prometheus's. With --json: \
-one object of names, with labels where there are any, and numbers.
+    after_help = "The figures are those of the whole node, all cores and shards together; of times, the mean and the \
+buckets that half and 99 % of them are within. With --raw: the same figures as Prometheus text. With --json: one object of \
+names, with labels where there are any, and numbers.
 
 Examples:
   corelith stats
   corelith stats --prefix corelith_records
+  corelith stats --raw --prefix corelith_operations
   corelith stats --each --json"
 )]
 pub struct StatsArguments {
@@ -334,6 +336,10 @@ pub struct StatsArguments {
     /// Each core and each shard by itself, as the control page shows them.
     #[arg(long)]
     pub each: bool,
+
+    /// Prometheus text, for programs; --json goes before it.
+    #[arg(long)]
+    pub raw: bool,
 }
 
 pub(super) fn parse_generation(text: &str) -> Result<Generation, String> {

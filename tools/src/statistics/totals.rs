@@ -4,6 +4,8 @@
 
 use std::collections::HashMap;
 
+use super::sample::labels_of;
+
 /// Labels that say which part of the node a sample is of.
 const PARTS: [&str; 2] = ["core", "shard"];
 
@@ -65,28 +67,6 @@ fn sample(line: &str) -> Option<(String, i128)> {
         kept => format!("{family}{{{}}}", kept.join(",")),
     };
     Some((name, value))
-}
-
-/// Cuts `a="x",b="y"` at its commas; those within quotes are part of a value.
-fn labels_of(text: &str) -> Vec<&str> {
-    let (mut labels, mut start) = (Vec::new(), 0);
-    let (mut is_quoted, mut is_escaped) = (false, false);
-    for (at, character) in text.char_indices() {
-        match character {
-            _ if is_escaped => is_escaped = false,
-            '\\' => is_escaped = true,
-            '"' => is_quoted = !is_quoted,
-            ',' if !is_quoted => {
-                labels.push(&text[start..at]);
-                start = at + 1;
-            }
-            _ => {}
-        }
-    }
-    if start < text.len() {
-        labels.push(&text[start..]);
-    }
-    labels
 }
 
 /// A decimal number in units of its ninth digit behind the point; `None` if it has more, or is none.

@@ -395,7 +395,7 @@ fn pings_and_counters() {
             .check_done()
             .contains("namespaces: test")
     );
-    let text = ask(&node, &["stats"]).check_done().to_owned();
+    let text = ask(&node, &["stats", "--raw"]).check_done().to_owned();
     let object = ask(&node, &["stats", "--json"]).json();
     let first = text.lines().find(|line| !line.starts_with('#')).unwrap();
     let (name, value) = first.rsplit_once(' ').unwrap();
