@@ -11,6 +11,7 @@
 
 mod bad_days;
 mod batches;
+mod clocks;
 mod connections;
 mod copies;
 mod deadlines;

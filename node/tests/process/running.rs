@@ -215,6 +215,11 @@ impl Node {
         panic!("the node does not end: {}", self.log());
     }
 
+    /// Waits for the end of one that was killed.
+    pub(crate) fn wait_killed(&mut self) {
+        drop(self.process.wait());
+    }
+
     /// Asks for a clean stop and waits for it; the exit code.
     pub(crate) fn stop(&mut self) -> i32 {
         self.signal(Signal::SIGTERM);
