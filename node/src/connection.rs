@@ -9,6 +9,7 @@ mod about;
 mod ahead;
 mod batch;
 mod greet;
+mod order;
 mod pay;
 mod requests;
 mod truncate;
@@ -25,6 +26,7 @@ use corelith_io::{Received, SendBuffer, Stream, to_u64};
 use corelith_wire::{FrameError, FrameHeader, MessageKind, Refusal, Request, Status};
 
 pub(crate) use batch::{BatchKey, Batches, run_part_for, take_back};
+pub(crate) use order::WriteMark;
 pub(crate) use requests::{Job, deliver, run_for};
 
 use crate::core::Core;
@@ -36,7 +38,8 @@ use crate::outbox::Outbox;
 use crate::refusal::busy;
 use crate::turns::{Share, Turns, cost_units};
 use about::Account;
-use requests::{hand_over, run_at_once, run_here};
+use order::KeyOrder;
+use requests::take_on;
 
 /// Number of a connection on its core; never used twice, so a late answer meets nobody else.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -58,6 +61,7 @@ pub(crate) struct Connection {
     /// Nothing more is read.
     ending: Cell<bool>,
     share: Rc<Share>,
+    order: KeyOrder,
     account: Account,
 }
 
@@ -165,6 +169,7 @@ pub(crate) fn spawn(core: &Rc<Core>, socket: OwnedFd) {
         greeted: Cell::new(false),
         ending: Cell::new(false),
         share: Rc::default(),
+        order: KeyOrder::default(),
         account,
     });
     core.connections
@@ -322,24 +327,7 @@ fn dispatch(
     if connection.in_flight.get() >= IN_FLIGHT_PER_CONNECTION_MAX {
         return refuse(&busy());
     }
-    if owner == core.number
-        && header.kind() == Some(MessageKind::Get)
-        && run_at_once(core, connection, (header, frame), arrived_ns)
-    {
-        return false;
-    }
-    connection.in_flight.set(connection.in_flight.get() + 1);
-    core.took_on();
-    let bytes = match whole {
-        Cow::Borrowed(frame) => core.copy_of(frame),
-        Cow::Owned(frame) => frame,
-    };
-    if owner == core.number {
-        run_here(core, connection, (header, bytes), arrived_ns);
-        true
-    } else {
-        hand_over(core, connection, owner, (header, bytes, arrived_ns))
-    }
+    take_on(core, connection, owner, (header, whole), arrived_ns)
 }
 
 /// As [`dispatch`], for a request that is not about one record; `None` if it is.

@@ -10,7 +10,7 @@ use std::os::fd::OwnedFd;
 
 use corelith_io::MailboxSender;
 
-use crate::connection::ConnectionKey;
+use crate::connection::{ConnectionKey, WriteMark};
 use crate::core::{GatherBusy, Truncated, Truncation};
 use crate::limits::HOPS_PER_PAIR_MAX;
 use crate::metrics::CoreSnapshot;
@@ -28,6 +28,8 @@ pub(crate) struct Hop {
     pub(crate) ended_ns: u64,
     /// Its owner.
     pub(crate) owner: u16,
+    /// If it is a write: how its connection knows it.
+    pub(crate) write: Option<WriteMark>,
     /// The frame as it came.
     pub(crate) frame: Vec<u8>,
     /// The answer's frame; empty on the way there.

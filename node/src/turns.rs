@@ -10,7 +10,7 @@
 //! not wait for the requests of a flood, and a flood, which never rests, has no part in the reserve.
 //!
 //! Invariant: what is free, what connections hold in their turns and what requests hold make the window; the
-//! reserve, and a turn that is begun with the last of either, overdraw it.
+//! reserve, a turn that is begun with the last of either, and requests that had to wait for others overdraw it.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -125,6 +125,12 @@ impl Turns {
             share.state.set(State::Resting);
             self.grant();
         }
+    }
+
+    /// A request that had given back what was paid for it, because it had to wait, goes on: the window may be overdrawn for it.
+    pub(crate) fn pay_late(&self, cost_units: u32) {
+        self.free_units
+            .set(self.free_units.get() - i64::from(cost_units));
     }
 
     /// A request has done its work.

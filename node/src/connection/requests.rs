@@ -1,11 +1,13 @@
 //! Requests about records on their way: done on this core or handed to their owner, and their answers put into the
 //! outbox of the connection that waits for them.
 
+use std::borrow::Cow;
 use std::rc::Rc;
 
 use corelith_wire::{Answer, FrameHeader, MessageKind, Status};
 
 use super::Connection;
+use super::order::WriteMark;
 use super::pay::{is_write, paid_back};
 use crate::core::Core;
 use crate::hop::Hop;
@@ -20,7 +22,7 @@ use crate::slow::Course;
 use crate::turns::cost_units;
 
 /// Answers a get from memory, where it stands: no task, no copy of the frame. False if it needs more.
-pub(super) fn run_at_once(
+fn run_at_once(
     core: &Core,
     connection: &Connection,
     (header, frame): (&FrameHeader, &[u8]),
@@ -58,6 +60,15 @@ pub(super) fn run_at_once(
     is_answered
 }
 
+/// A request that has been taken on.
+pub(crate) struct Arrived {
+    pub(crate) header: FrameHeader,
+    pub(crate) frame: Vec<u8>,
+    pub(crate) arrived_ns: u64,
+    /// If it is a write: how its connection knows it.
+    pub(crate) write: Option<WriteMark>,
+}
+
 /// A request that a runner of this core is to run.
 pub(crate) struct Job {
     core: Rc<Core>,
@@ -68,9 +79,7 @@ enum Work {
     /// For a connection of this core.
     Here {
         connection: Rc<Connection>,
-        header: FrameHeader,
-        frame: Vec<u8>,
-        arrived_ns: u64,
+        arrived: Arrived,
     },
     /// For a connection of another one.
     Hop { from: u16, hop: Box<Hop> },
@@ -96,10 +105,8 @@ async fn run_jobs(first: Job) {
         match work {
             Work::Here {
                 connection,
-                header,
-                frame,
-                arrived_ns,
-            } => answer_here(&core, &connection, (&header, frame), arrived_ns).await,
+                arrived,
+            } => answer_here(&core, &connection, arrived).await,
             Work::Hop { from, hop } => answer_for(&core, from, hop).await,
         }
         if !core.runners.rest(&desk).await {
@@ -110,32 +117,88 @@ async fn run_jobs(first: Job) {
     }
 }
 
-/// Runs a request on this core, for a connection of this core.
-pub(super) fn run_here(
+/// Takes on a request about a record of `owner`. True if that gives back what the connection's turn has paid for it.
+pub(super) fn take_on(
     core: &Rc<Core>,
     connection: &Rc<Connection>,
-    (header, frame): (&FrameHeader, Vec<u8>),
+    owner: u16,
+    (header, whole): (&FrameHeader, Cow<'_, [u8]>),
     arrived_ns: u64,
-) {
-    let work = Work::Here {
-        connection: Rc::clone(connection),
+) -> bool {
+    let frame: &[u8] = &whole;
+    let behind = connection.order.holds_back(header, frame);
+    if behind.is_none()
+        && owner == core.number
+        && header.kind() == Some(MessageKind::Get)
+        && run_at_once(core, connection, (header, frame), arrived_ns)
+    {
+        return false;
+    }
+    connection.in_flight.set(connection.in_flight.get() + 1);
+    core.took_on();
+    let write = connection.order.begin(header, frame);
+    let frame = match whole {
+        Cow::Borrowed(frame) => core.copy_of(frame),
+        Cow::Owned(frame) => frame,
+    };
+    let arrived = Arrived {
         header: *header,
         frame,
         arrived_ns,
+        write,
     };
-    start(core, work);
+    match behind {
+        None => send_off(core, connection, (owner, arrived)),
+        // While it waits, others may use what it has paid.
+        Some(behind) => {
+            connection.order.hold(behind, (owner, arrived));
+            false
+        }
+    }
 }
 
-async fn answer_here(
-    core: &Core,
-    connection: &Connection,
-    (header, frame): (&FrameHeader, Vec<u8>),
-    arrived_ns: u64,
-) {
+/// Runs a request, or sends it to its owner. True if that gives back what was paid for it.
+fn send_off(
+    core: &Rc<Core>,
+    connection: &Rc<Connection>,
+    (owner, arrived): (u16, Arrived),
+) -> bool {
+    if owner != core.number {
+        return hand_over(core, connection, (owner, arrived));
+    }
+    let work = Work::Here {
+        connection: Rc::clone(connection),
+        arrived,
+    };
+    start(core, work);
+    true
+}
+
+/// A write has been answered: what waited for it goes on, and pays again.
+fn end_write(core: &Rc<Core>, connection: &Rc<Connection>, write: Option<WriteMark>) {
+    let Some(write) = write else { return };
+    connection.order.end(write);
+    while let Some((owner, arrived)) = connection.order.next_behind(write) {
+        let cost_units = cost_units(&arrived.header, arrived.frame.len());
+        core.turns.pay_late(cost_units);
+        if !send_off(core, connection, (owner, arrived)) {
+            core.turns.release(cost_units);
+        }
+    }
+}
+
+/// Runs a request on this core, for a connection of this core.
+async fn answer_here(core: &Rc<Core>, connection: &Rc<Connection>, arrived: Arrived) {
+    let Arrived {
+        header,
+        frame,
+        arrived_ns,
+        write,
+    } = arrived;
     let started_ns = core.ring.turn_ns();
     let outcome = {
         let work = run(core, &frame, (arrived_ns, started_ns));
-        paid_back(&core.turns, (header, frame.len()), work).await
+        paid_back(&core.turns, (&header, frame.len()), work).await
     };
     let ended_ns = core.ring.turn_ns();
     let mut answer_bytes = 0;
@@ -146,7 +209,7 @@ async fn answer_here(
     } else {
         connection.outbox.append(|out| {
             let before = out.len();
-            write(core, &frame, &outcome, out);
+            write_answer(core, &frame, &outcome, out);
             answer_bytes = out.len() - before;
         });
     }
@@ -157,24 +220,31 @@ async fn answer_here(
         owner: core.number,
         answer_bytes,
     };
-    answered(core, header, &frame, course);
+    answered(core, &header, &frame, course);
     finish(core, connection);
+    end_write(core, connection, write);
     core.recycle(frame);
 }
 
 /// Sends a request to its owner.
-pub(super) fn hand_over(
+fn hand_over(
     core: &Rc<Core>,
     connection: &Rc<Connection>,
-    owner: u16,
-    (header, frame, arrived_ns): (&FrameHeader, Vec<u8>, u64),
+    (owner, arrived): (u16, Arrived),
 ) -> bool {
+    let Arrived {
+        header,
+        frame,
+        arrived_ns,
+        write,
+    } = arrived;
     let hop = Hop {
         connection: connection.key,
         arrived_ns,
         started_ns: arrived_ns,
         ended_ns: arrived_ns,
         owner,
+        write,
         frame,
         answer: core.spare(),
     };
@@ -186,19 +256,20 @@ pub(super) fn hand_over(
     };
     if sent {
         bump(&metrics.requests_to_other_cores);
-        return !is_write(header);
+        return !is_write(&header);
     }
     metrics.refused(Status::Busy);
     connection.outbox.append(|out| {
         let mut encoder = core.encoder.borrow_mut();
-        Reply::to(header, &mut encoder, out).refuse(&busy());
+        Reply::to(&header, &mut encoder, out).refuse(&busy());
     });
     finish(core, connection);
+    end_write(core, connection, write);
     false
 }
 
 /// Runs a request on this core that arrived at another one, and sends the answer back there.
-pub(crate) fn run_for(core: &Rc<Core>, from: u16, hop: Box<Hop>) {
+pub(crate) fn run_for(core: &Rc<Core>, from: u16, mut hop: Box<Hop>) {
     bump(&core.metrics.requests_from_other_cores);
     let peer = core.peers.get(usize::from(from)).and_then(Option::as_ref);
     if let Some(peer) = peer
@@ -219,7 +290,7 @@ async fn answer_for(core: &Core, from: u16, mut hop: Box<Hop>) {
         hop.answer = Box::pin(write_in_pieces(core, &hop.frame, &outcome)).await;
     } else {
         let Hop { frame, answer, .. } = &mut *hop;
-        write(core, frame, &outcome, answer);
+        write_answer(core, frame, &outcome, answer);
     }
     if let Some(Some(peer)) = core.peers.get(usize::from(from)) {
         peer.answer(hop);
@@ -285,6 +356,7 @@ pub(crate) fn deliver(core: &Rc<Core>, mut hop: Hop) {
                 answered(core, &header, &hop.frame, course);
             }
             finish(core, &connection);
+            end_write(core, &connection, hop.write);
         }
         None => core.answered(),
     }
@@ -307,13 +379,13 @@ pub(super) async fn run(
 }
 
 /// Writes an outcome as the answer to the request in `frame`.
-pub(super) fn write(core: &Core, frame: &[u8], outcome: &operation::Outcome, out: &mut Vec<u8>) {
+fn write_answer(core: &Core, frame: &[u8], outcome: &operation::Outcome, out: &mut Vec<u8>) {
     if let Ok(Some(header)) = FrameHeader::parse(frame) {
         outcome.write(&mut Reply::to(&header, &mut core.encoder.borrow_mut(), out));
     }
 }
 
-/// [`write()`] of a large one into memory of its own: its payload is copied in pieces.
+/// [`write_answer`] of a large one into memory of its own: its payload is copied in pieces.
 pub(super) async fn write_in_pieces(
     core: &Core,
     frame: &[u8],
@@ -331,7 +403,7 @@ pub(super) async fn write_in_pieces(
     });
     let Some(Ok(padding_bytes)) = head else {
         // What cannot be answered is refused, in the words of the straight way.
-        write(core, frame, outcome, &mut out);
+        write_answer(core, frame, outcome, &mut out);
         return out;
     };
     out.reserve_exact(payload.len() + padding_bytes);

@@ -21,6 +21,7 @@ mod large_records;
 mod memory;
 mod memory_answers;
 mod operators;
+mod order;
 mod peer;
 mod running;
 mod scans;
