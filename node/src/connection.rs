@@ -263,7 +263,8 @@ async fn dispatch_all(
         };
         ahead_count = ahead_count.saturating_sub(1);
         let cost_units = cost_units(&header, frame.len());
-        std::future::poll_fn(|context| turns.poll_pay(share, cost_units, context)).await;
+        let paid_for = (header.namespace(), cost_units);
+        std::future::poll_fn(|context| turns.poll_pay(share, paid_for, context)).await;
         let is_under_way = dispatch(core, connection, (&header, frame), arrived_ns);
         if !is_under_way {
             turns.release(cost_units);

@@ -1,7 +1,8 @@
-//! Who is served next on a core: connections take turns, by deficit round robin.
+//! Who is served next on a core: namespaces take turns, and in each of them its connections, by deficit round robin.
 //!
 //! A connection with requests to dispatch has a turn of a quantum, dispatches what that pays for, and goes to the
-//! end of the line; between two turns all other tasks of the core run. What a turn pays with comes from a window of
+//! end of the line of the namespace that its next request is about; the lines are gone round, a turn from each, so a namespace
+//! with more connections has no more of the core. Between two turns all other tasks of the core run. What a turn pays with comes from a window of
 //! the core and returns when a request has done its work, so that no line forms behind the ring either: not in the
 //! core's run queue, and not in the device's. Costs are in units: a request is one, and one more for every
 //! 4 KiB of it.
@@ -17,7 +18,8 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
-use corelith_wire::{FrameHeader, MessageKind};
+use corelith_wire::limits::NAMESPACES_MAX;
+use corelith_wire::{FrameHeader, MessageKind, NamespaceId};
 
 use crate::limits::{
     BATCH_ROW_BYTES_MIN, RESERVE_UNITS, TURN_UNIT_BYTES, TURN_UNITS, WINDOW_UNITS,
@@ -27,7 +29,40 @@ use crate::limits::{
 pub(crate) struct Turns {
     /// Below zero while it is overdrawn.
     free_units: Cell<i64>,
-    line: RefCell<VecDeque<Waiting>>,
+    lines: RefCell<Lines>,
+}
+
+/// Who waits, by namespace. All turns are of one quantum, so a turn from each line in its turn is fair among them.
+#[derive(Default)]
+struct Lines {
+    /// By number; 0 is of requests about none.
+    by_namespace: Vec<VecDeque<Waiting>>,
+    /// Those in which somebody waits, the next one first.
+    rotation: VecDeque<usize>,
+}
+
+impl Lines {
+    fn push(&mut self, namespace: usize, waiting: Waiting) {
+        if self.by_namespace.len() <= namespace {
+            self.by_namespace.resize_with(namespace + 1, VecDeque::new);
+        }
+        if let Some(line) = self.by_namespace.get_mut(namespace) {
+            if line.is_empty() {
+                self.rotation.push_back(namespace);
+            }
+            line.push_back(waiting);
+        }
+    }
+
+    fn pop(&mut self) -> Option<Waiting> {
+        let namespace = self.rotation.pop_front()?;
+        let line = self.by_namespace.get_mut(namespace)?;
+        let first = line.pop_front();
+        if !line.is_empty() {
+            self.rotation.push_back(namespace);
+        }
+        first
+    }
 }
 
 /// One that waits for its turn.
@@ -79,16 +114,16 @@ impl Turns {
     pub(crate) fn new() -> Self {
         Self {
             free_units: Cell::new(WINDOW_UNITS.into()),
-            line: RefCell::new(VecDeque::new()),
+            lines: RefCell::default(),
         }
     }
 
-    /// Pays for a request out of the connection's turn; waits for the next one if too little is left. The units are
-    /// the request's then, until [`Turns::release`].
+    /// Pays for a request out of the connection's turn; waits for the next one, in the line of the request's namespace, if too
+    /// little is left. The units are the request's then, until [`Turns::release`].
     pub(crate) fn poll_pay(
         &self,
         share: &Rc<Share>,
-        cost_units: u32,
+        (namespace, cost_units): (Option<NamespaceId>, u32),
         context: &Context<'_>,
     ) -> Poll<()> {
         let left_units = share.left_units.get();
@@ -100,7 +135,7 @@ impl Turns {
             // Whoever comes out of rest is served before those that have more and more.
             State::Resting if self.free_units.get() > -i64::from(RESERVE_UNITS) => {
                 self.begin(share);
-                return self.poll_pay(share, cost_units, context);
+                return self.poll_pay(share, (namespace, cost_units), context);
             }
             State::Resting | State::Serving => {
                 share.deficit_units.set(left_units);
@@ -108,7 +143,16 @@ impl Turns {
                 share.state.set(State::Waiting);
                 let share = Rc::clone(share);
                 let waker = context.waker().clone();
-                self.line.borrow_mut().push_back(Waiting { share, waker });
+                let namespace = namespace.map_or(0, |id| usize::from(id.get()));
+                // Any number may come from a peer: those of no namespace share a line.
+                let namespace = if namespace > NAMESPACES_MAX {
+                    0
+                } else {
+                    namespace
+                };
+                let mut lines = self.lines.borrow_mut();
+                lines.push(namespace, Waiting { share, waker });
+                drop(lines);
                 self.grant();
             }
             // A waker of old that comes late.
@@ -157,7 +201,7 @@ impl Turns {
     /// Gives turns to the first in the line while the window has room.
     fn grant(&self) {
         while self.free_units.get() > 0 {
-            let Some(first) = self.line.borrow_mut().pop_front() else {
+            let Some(first) = self.lines.borrow_mut().pop() else {
                 return;
             };
             self.begin(&first.share);
@@ -190,12 +234,14 @@ mod tests {
         woken: Arc<Woken>,
         cost_units: u32,
         backlog: u32,
+        namespace: Option<NamespaceId>,
     }
 
     impl Client {
         fn new(name: char, cost_units: u32, backlog: u32) -> Self {
             let woken = Arc::new(Woken(AtomicBool::new(true)));
             Self {
+                namespace: NamespaceId::new(1),
                 name,
                 share: Rc::default(),
                 woken,
@@ -212,7 +258,8 @@ mod tests {
             let waker = Waker::from(Arc::clone(&self.woken));
             let context = Context::from_waker(&waker);
             while self.backlog > 0 {
-                let paid = turns.poll_pay(&self.share, self.cost_units, &context);
+                let request = (self.namespace, self.cost_units);
+                let paid = turns.poll_pay(&self.share, request, &context);
                 if paid.is_pending() {
                     return;
                 }
@@ -330,6 +377,27 @@ mod tests {
         assert!(
             small * 10 > large * 9 && large * 10 > small * 9,
             "{small} {large}"
+        );
+    }
+
+    #[test]
+    fn a_namespace_with_more_connections_has_no_more_of_the_core() {
+        let mut clients: Vec<Client> = ('a'..='j')
+            .map(|name| Client::new(name, 1, 100_000))
+            .collect();
+        clients[0].namespace = NamespaceId::new(2);
+        clients[1].namespace = None;
+        let order = serve(&mut clients, 400, TURN_UNITS);
+        let counts: Vec<usize> = ('a'..='j').map(|name| count(&order, name)).collect();
+        let alike = |one: usize, other: usize| one * 10 > other * 9 && other * 10 > one * 9;
+        let of_many: usize = counts[2..].iter().sum();
+        assert!(alike(counts[0], of_many), "{counts:?}");
+        assert!(alike(counts[1], of_many), "{counts:?}");
+        // Within the namespace they are served alike.
+        let (least, most) = (counts[2..].iter().min(), counts[2..].iter().max());
+        assert!(
+            most.unwrap() - least.unwrap() <= 2 * usize::try_from(TURN_UNITS).unwrap(),
+            "{counts:?}"
         );
     }
 
