@@ -15,6 +15,7 @@ mod requests;
 mod truncate;
 
 pub(crate) use about::ConnectionReport;
+pub(crate) use ahead::fetch_for;
 
 use std::borrow::Cow;
 use std::cell::Cell;

@@ -69,7 +69,7 @@ pub(crate) const TURN_UNIT_BYTES: usize = 4096;
 /// The shortest row of a batch, in bytes: a header of 32, and a table with a digest of 20.
 pub(crate) const BATCH_ROW_BYTES_MIN: usize = 64;
 /// Requests and answers of another core that a core takes in one go, for the same reason as [`TURN_UNITS`].
-pub(crate) const HOPS_PER_STEP: u32 = 32;
+pub(crate) const HOPS_PER_STEP: usize = 32;
 /// Memory of answers that a core keeps for the next ones, in bytes: two buffers of full outboxes for each of eight
 /// connections that take as much as they can, or a thousand of 16 KiB.
 pub(crate) const SEND_BUFFERS_BYTES_MAX: usize = 16 << 20;

@@ -1,5 +1,5 @@
-//! Gets that wait in a receive buffer: what they are about to read is fetched for all of them at once, before the first
-//! of them is answered.
+//! Gets that wait in a receive buffer, or were handed over together: what they are about to read is fetched for all of them
+//! at once, before the first of them is answered.
 
 use corelith_index::Digest;
 use corelith_store::{Shard, fetch_ahead};
@@ -7,6 +7,7 @@ use corelith_wire::{FrameHeader, MessageKind, Request};
 
 use crate::core::Core;
 use crate::frames::{body_of, frame_length};
+use crate::hop::ToCore;
 use crate::limits::FRAMES_AHEAD;
 
 /// Fetches for the gets among the next frames of `input`. Returns for how many frames it looked: after so many it
@@ -30,6 +31,23 @@ pub(super) fn fetch(core: &Core, input: &[u8]) -> usize {
     let keys = keys.iter().flatten();
     fetch_ahead(keys.map(|(shard, digest)| (*shard, digest)));
     count
+}
+
+/// The same for gets that another core hands over.
+pub(crate) fn fetch_for(core: &Core, messages: &[ToCore]) {
+    if messages.len() < 2 {
+        return;
+    }
+    let mut keys: [Option<(&Shard, Digest)>; FRAMES_AHEAD] = [const { None }; FRAMES_AHEAD];
+    for (key, message) in keys.iter_mut().zip(messages) {
+        if let ToCore::Request(hop) = message
+            && let Ok(Some(header)) = FrameHeader::parse(&hop.frame)
+        {
+            *key = key_of(core, &header, &hop.frame);
+        }
+    }
+    let keys = keys.iter().flatten();
+    fetch_ahead(keys.map(|(shard, digest)| (*shard, digest)));
 }
 
 /// The key of a get that this core answers, with its shard.

@@ -14,6 +14,7 @@ use crate::connection::{self, Connection};
 use crate::hop::{FromCore, ToCore};
 use crate::limits::{HOPS_PER_STEP, REPEATED_AFTER_NS};
 use crate::metrics::bump;
+use crate::pace::yield_now;
 
 /// How often a stopping core looks whether it is done, and an acceptor without descriptors tries again.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
@@ -169,50 +170,55 @@ async fn wait_after(core: &Core, error: &corelith_io::ListenError) {
     glommio::timer::sleep(LOOK_AGAIN * 5).await;
 }
 
-/// Lets the other tasks run after so many messages, so that a full mailbox does not keep them waiting.
-#[derive(Default)]
-struct Step {
-    message_count: u32,
-}
-
-impl Step {
-    async fn count(&mut self) {
-        self.message_count += 1;
-        if self.message_count >= HOPS_PER_STEP {
-            self.message_count = 0;
-            glommio::executor().yield_now().await;
-        }
+/// The next messages from another core, as many as one takes in one go; false when none are to come. After a full
+/// load the core's other tasks go first.
+async fn next_of<T: Send>(mailbox: &Mailbox<T>, messages: &mut Vec<T>, taken: &mut usize) -> bool {
+    if *taken == HOPS_PER_STEP {
+        yield_now().await;
     }
+    let Some(message) = mailbox.receive().await else {
+        return false;
+    };
+    messages.push(message);
+    let more = std::iter::from_fn(|| mailbox.try_receive());
+    messages.extend(more.take(HOPS_PER_STEP - 1));
+    *taken = messages.len();
+    true
 }
 
 /// Requests and connections that another core hands over, and its questions.
 async fn take_requests(core: Rc<Core>, from: u16, mailbox: Mailbox<ToCore>) {
-    let mut step = Step::default();
-    while let Some(message) = mailbox.receive().await {
-        step.count().await;
-        match message {
-            ToCore::Request(hop) => connection::run_for(&core, from, hop),
-            ToCore::Part(part) => connection::run_part_for(&core, from, part),
-            ToCore::Count(number) => core.count_for(from, number),
-            ToCore::Truncate(number, truncation) => core.truncate_for(from, number, truncation),
-            ToCore::Connection(socket) => connection::spawn(&core, socket),
+    let (mut messages, mut taken) = (Vec::with_capacity(HOPS_PER_STEP), 0);
+    while next_of(&mailbox, &mut messages, &mut taken).await {
+        connection::fetch_for(&core, &messages);
+        for message in messages.drain(..) {
+            match message {
+                ToCore::Request(hop) => connection::run_for(&core, from, hop),
+                ToCore::Part(part) => connection::run_part_for(&core, from, part),
+                ToCore::Count(number) => core.count_for(from, number),
+                ToCore::Truncate(number, truncation) => {
+                    core.truncate_for(from, number, truncation);
+                }
+                ToCore::Connection(socket) => connection::spawn(&core, socket),
+            }
         }
     }
 }
 
 /// Answers that come back from another core.
 async fn take_answers(core: Rc<Core>, from: u16, mailbox: Mailbox<FromCore>) {
-    let mut step = Step::default();
-    while let Some(message) = mailbox.receive().await {
-        step.count().await;
-        if let Some(Some(peer)) = core.peers.get(usize::from(from)) {
-            peer.returned();
-        }
-        match message {
-            FromCore::Answer(hop) => connection::deliver(&core, *hop),
-            FromCore::Part(part) => connection::take_back(&core, *part),
-            FromCore::Count(count) => core.gathered(count.number, count.snapshot),
-            FromCore::Truncated(number, outcome) => core.truncated(number, *outcome),
+    let (mut messages, mut taken) = (Vec::with_capacity(HOPS_PER_STEP), 0);
+    while next_of(&mailbox, &mut messages, &mut taken).await {
+        for message in messages.drain(..) {
+            if let Some(Some(peer)) = core.peers.get(usize::from(from)) {
+                peer.returned();
+            }
+            match message {
+                FromCore::Answer(hop) => connection::deliver(&core, *hop),
+                FromCore::Part(part) => connection::take_back(&core, *part),
+                FromCore::Count(count) => core.gathered(count.number, count.snapshot),
+                FromCore::Truncated(number, outcome) => core.truncated(number, *outcome),
+            }
         }
     }
 }
