@@ -127,6 +127,33 @@ impl Index {
         Some(removed)
     }
 
+    /// Notes of the entry of `partition` that stands at `position` and lies at `old` whether its record is known to be
+    /// lost. True if that was not known before; false, and nothing is changed, if it was or the entry is not
+    /// there any more.
+    pub fn set_damaged(
+        &mut self,
+        partition: PartitionId,
+        position: ScanPosition,
+        (old, is_damaged): (RecordAddress, bool),
+    ) -> bool {
+        let key = Key {
+            rank: self.rank_of(partition),
+            tag: position.tag(),
+        };
+        let mut candidates = Candidates::new(self.groups.find(key));
+        let Some(found) = candidates.find(|entry| entry.address == old) else {
+            return false;
+        };
+        if found.is_damaged == is_damaged {
+            return false;
+        }
+        let changed = Entry {
+            is_damaged,
+            ..found
+        };
+        self.groups.replace(key, old, &changed).is_some()
+    }
+
     /// Whether `new_key_count` more keys fit under the memory limit, into memory that is held free or that the
     /// system gives. Count in the keys that have been admitted and not yet inserted.
     ///

@@ -183,7 +183,7 @@ fn handle(core: &ShardCore, event: Event) {
             core.state.borrow_mut().segments.note_answer(segment);
             match result {
                 Ok(()) => land(&mut core.state.borrow_mut(), flight),
-                Err(error) => fail(core, flight, &error),
+                Err(error) => fail(core, (flight, segment), &error),
             }
         }
         Event::Sealed { segment, result } => {
@@ -197,6 +197,7 @@ fn handle(core: &ShardCore, event: Event) {
                     tracing::error!(shard = core.number, %error, "a segment's summary could not be written: it is kept, and scanned at the next start");
                     state.segments.set_state(segment, SegmentState::Lost);
                     state.counters.segments_lost += 1;
+                    core.tell_fenced();
                 }
             }
         }
@@ -211,6 +212,7 @@ fn handle(core: &ShardCore, event: Event) {
                     tracing::error!(shard = core.number, %error, "a segment could not be made ready: it is not used");
                     state.segments.set_state(segment, SegmentState::Unusable);
                     state.counters.segments_lost += 1;
+                    core.tell_fenced();
                 }
             }
         }
@@ -230,6 +232,7 @@ fn freed(core: &ShardCore, number: SegmentNumber, result: Result<Lsn, HeaderErro
             tracing::error!(shard = core.number, %error, "a segment could not be freed: it is not used");
             state.segments.set_state(number, SegmentState::Lost);
             state.counters.segments_lost += 1;
+            core.tell_fenced();
         }
     }
 }
@@ -250,13 +253,21 @@ fn land(state: &mut State, flight: u64) {
 
 /// A write failed: what was given to the device from there on is in doubt, what was not is not
 /// written, and the segments concerned are not appended to again.
-fn fail(core: &ShardCore, flight: u64, error: &DeviceError) {
+fn fail(core: &ShardCore, (flight, segment): (u64, SegmentNumber), error: &DeviceError) {
     let mut state = core.state.borrow_mut();
+    let place = state.segments.get(segment).map(|segment| segment.place);
+    let attached = place.and_then(|place| core.device(place.slot));
+    if let Some(attached) = attached.filter(|_| *error == DeviceError::Gone) {
+        attached.tell_gone(core.number);
+    }
+    core.tell_fenced();
     let Some(abandoned) = state.log.abandon_from(flight) else {
         return;
     };
     tracing::error!(
         shard = core.number,
+        device = attached.map(|attached| attached.device.name()),
+        segment_at = place.map(|place| place.offset_bytes),
         %error,
         in_doubt = abandoned.in_doubt.len(),
         not_written = abandoned.not_written.len(),

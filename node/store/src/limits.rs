@@ -143,6 +143,10 @@ pub const INDEX_ADMITTED_PERCENT: u64 = 90;
 /// An index that refuses new keys says so in the log this often, in ms.
 pub const INDEX_FULL_TOLD_EVERY_MS: u64 = 60_000;
 
+/// Damaged records of one device that a shard names in its log; beyond that they are counted only. A drive that
+/// dies would otherwise fill the log with what is known by then.
+pub const DAMAGE_TOLD_MAX: u64 = 100;
+
 /// Records that one call of a scan returns at most.
 pub const SCAN_RECORDS_MAX: usize = 4096;
 /// Device reads of one scan at once: enough to keep a drive busy, few enough to leave it to gets.

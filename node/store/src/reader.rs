@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 
-use corelith_index::{Digest, Entry, RecordAddress};
+use corelith_index::{Digest, Entry, KnownDigest, RecordAddress, ScanPosition};
 use corelith_io::DeviceOffset;
 use futures_util::FutureExt;
 
@@ -302,34 +302,39 @@ impl ShardCore {
         let record = match read {
             Ok(record) => record,
             Err(error) if self.is_current(digest, entry) => {
-                if matches!(error, ReadError::Damaged(_)) {
-                    self.state.borrow_mut().counters.damaged_reads += 1;
-                    tracing::error!(shard = self.number, %digest, %error, "a record cannot be read back; it is answered with an error");
-                }
+                let of_key = (digest.partition(), ScanPosition::of(digest));
+                self.note_unreadable(of_key, entry, (&KnownDigest::of(digest), &error));
                 return Err(error);
             }
             Err(_) => return Ok(Attempt::Moved),
         };
         if record.digest() != digest {
-            let same_tag = corelith_index::ScanPosition::of(record.digest())
-                == corelith_index::ScanPosition::of(digest)
+            let same_tag = ScanPosition::of(record.digest()) == ScanPosition::of(digest)
                 && record.digest().partition() == digest.partition();
             return if same_tag {
                 Ok(Attempt::Other)
-            } else if self.is_current(digest, entry) {
-                Err(ReadError::Misdirected)
             } else {
-                Ok(Attempt::Moved)
+                self.misdirected(digest, entry)
             };
         }
         if record.metadata().generation != entry.generation {
-            return if self.is_current(digest, entry) {
-                Err(ReadError::Misdirected)
-            } else {
-                Ok(Attempt::Moved)
-            };
+            return self.misdirected(digest, entry);
+        }
+        if entry.is_damaged {
+            self.note_readable((digest.partition(), ScanPosition::of(digest)), entry);
         }
         Ok(Attempt::Found(record))
+    }
+
+    /// What a read ends with that found another record than that of `entry`.
+    fn misdirected(&self, digest: &Digest, entry: &Entry) -> Result<Attempt, ReadError> {
+        if !self.is_current(digest, entry) {
+            return Ok(Attempt::Moved);
+        }
+        let error = ReadError::Misdirected;
+        let of_key = (digest.partition(), ScanPosition::of(digest));
+        self.note_unreadable(of_key, entry, (&KnownDigest::of(digest), &error));
+        Err(error)
     }
 
     /// How the record of `entry` is read: by this reader, or by one that reads it already.
@@ -418,14 +423,18 @@ impl ShardCore {
             .map_err(ReadError::Damaged)
     }
 
-    /// True if the key's entry is still the one that was looked up.
+    /// True if the key's entry is still the one that was looked up, whether or not damage has been noted since.
     fn is_current(&self, digest: &Digest, entry: &Entry) -> bool {
         let state = self.state.borrow();
-        state
-            .index
-            .lookup(digest)
-            .any(|candidate| candidate == *entry)
+        let mut candidates = state.index.lookup(digest);
+        candidates.any(|candidate| is_same(&candidate, entry))
     }
+}
+
+/// True if both are of one version of one key, whether or not damage has been noted of it.
+pub(crate) fn is_same(one: &Entry, other: &Entry) -> bool {
+    let is_damaged = other.is_damaged;
+    Entry { is_damaged, ..*one } == *other
 }
 
 /// How the read of one candidate went.

@@ -11,6 +11,7 @@ use futures_util::stream::{self, StreamExt};
 use crate::ReadError;
 use crate::damage::DamagedRecord;
 use crate::limits::{READ_ATTEMPTS_MAX, SCAN_READS_IN_FLIGHT, SCAN_RECORDS_MAX};
+use crate::reader::is_same;
 use crate::record::Record;
 use crate::shard::Shard;
 use crate::state::ShardCore;
@@ -199,7 +200,10 @@ async fn read_scanned(
         let mut now = Vec::new();
         core.scan_index(partition, position, 1, &mut now);
         now.retain(|candidate| candidate.position == position);
-        if !now.iter().any(|candidate| candidate.entry == entry) {
+        if !now
+            .iter()
+            .any(|candidate| is_same(&candidate.entry, &entry))
+        {
             match now.first() {
                 None => return Ok(None),
                 Some(candidate) => entry = candidate.entry,

@@ -11,6 +11,7 @@ use hashbrown::HashMap;
 
 use crate::announced::Announced;
 use crate::commit::Commit;
+use crate::damage::DeviceTold;
 use crate::format::fields::u64_of;
 use crate::joined_reads::JoinedReads;
 use crate::limits::INDEX_ADMITTED_PERCENT;
@@ -470,6 +471,7 @@ fn attach(volume: &Volume, devices: &[Device]) -> Result<(Vec<AttachedDevice>, u
         attached.push(AttachedDevice {
             device: device.clone(),
             binding,
+            told: DeviceTold::default(),
         });
     }
     Ok((attached, logical_block_bytes))

@@ -14,6 +14,7 @@ use hashbrown::HashMap;
 use crate::Lsn;
 use crate::announced::Announced;
 use crate::batch::{Appended, Batch, Writes};
+use crate::damage::DeviceTold;
 use crate::format::batch_header::BATCH_HEADER_BYTES;
 use crate::format::binding::DeviceBinding;
 use crate::format::fields::u64_of;
@@ -35,6 +36,8 @@ use crate::turns::KeyTurns;
 pub(crate) struct AttachedDevice {
     pub(crate) device: Device,
     pub(crate) binding: DeviceBinding,
+    /// What has been said of it already.
+    pub(crate) told: DeviceTold,
 }
 
 impl AttachedDevice {
@@ -111,8 +114,14 @@ pub struct Counters {
     pub device_read_bytes: u64,
     /// Reads that another one's device read answered.
     pub joined_reads: u64,
-    /// Records found damaged by a read.
+    /// Reads that found a record damaged.
     pub damaged_reads: u64,
+    /// Records found damaged, each counted when it was first found.
+    pub records_damaged: u64,
+    /// Of those, records that could be read later: the fault had passed.
+    pub records_readable_again: u64,
+    /// Reads of records that ended because their device was gone.
+    pub reads_of_gone: u64,
     /// Batches that ended in doubt.
     pub batches_in_doubt: u64,
     /// Writes that were answered ahead of the device, as their writers chose, and then lost, since the device

@@ -81,6 +81,24 @@ pub(super) const RECORDS: &[Family] = &[
         Counter,
         of_shard(|shard| counters(shard).damaged_reads),
     ),
+    family(
+        "corelith_records_damaged_total",
+        "Records found damaged by reads and scrubs, each counted when it was first found.",
+        Counter,
+        of_shard(|shard| counters(shard).records_damaged),
+    ),
+    family(
+        "corelith_records_readable_again_total",
+        "Records found damaged that could be read later.",
+        Counter,
+        of_shard(|shard| counters(shard).records_readable_again),
+    ),
+    family(
+        "corelith_gone_reads_total",
+        "Reads of records whose device was gone.",
+        Counter,
+        of_shard(|shard| counters(shard).reads_of_gone),
+    ),
 ];
 
 pub(super) const CACHE: &[Family] = &[

@@ -50,6 +50,49 @@ fn bit_rot_in_a_header_is_an_error_too() {
 }
 
 #[test]
+fn damage_is_counted_each_time_and_noted_once() {
+    let mut rig = Rig::new(1, Shape::default());
+    let shard = rig.open_sound();
+    rig.put(&shard, 1, b"the first content");
+    rig.put(&shard, 2, b"the second content");
+    let (segment, at) = rig.find(b"the first content");
+    rig.flip_bit(segment, at);
+    let key = digest(1);
+    assert!(rig.run(shard.metadata(&key)).unwrap().is_some());
+    for _ in 0..3 {
+        assert!(rig.get(&shard, 1).is_err());
+    }
+    let counters = shard.statistics().counters;
+    assert_eq!((counters.damaged_reads, counters.records_damaged), (3, 1));
+    // What needed no read is not answered any more as if nothing were wrong.
+    assert!(rig.run(shard.metadata(&key)).is_err());
+    assert!(rig.run(shard.metadata(&digest(2))).unwrap().is_some());
+    rig.put(&shard, 1, b"mended");
+    assert!(rig.run(shard.metadata(&key)).unwrap().is_some());
+    assert_eq!(shard.statistics().counters.records_damaged, 1);
+}
+
+#[test]
+fn damage_that_has_passed_is_forgotten() {
+    for fault in [Fault::ReadError, Fault::ReadMisdirected] {
+        let mut rig = Rig::new(1, Shape::default());
+        let shard = rig.open_sound();
+        rig.put(&shard, 1, b"the first content");
+        rig.faults(0).plan(PlannedFault::next(fault));
+        assert!(rig.get(&shard, 1).is_err(), "{fault:?}");
+        let noted = |shard: &Shard| {
+            let counters = shard.statistics().counters;
+            (counters.records_damaged, counters.records_readable_again)
+        };
+        assert_eq!(noted(&shard), (1, 0));
+        for _ in 0..2 {
+            rig.check(&shard, 1, Some(b"the first content"));
+            assert_eq!(noted(&shard), (1, 1));
+        }
+    }
+}
+
+#[test]
 fn a_put_or_a_delete_repairs_a_damaged_record() {
     for crash in [false, true] {
         let mut rig = Rig::new(1, Shape::default());
