@@ -198,6 +198,7 @@ fn open_namespace(
         .map(|bytes| bytes / volume_count.max(1));
     for (_, devices, attached) in by_volume {
         let (volume, positions) = ring.block_on(open_volume(&attached, pool))??;
+        tell_damaged_copies(&volume, (&attached, &positions));
         let volume = OpenVolume {
             volume,
             devices: positions
@@ -213,6 +214,22 @@ fn open_namespace(
         volumes.push(volume);
     }
     Ok(volumes)
+}
+
+/// Says of each copy of a label or table that is not what it should be where it stands and what to do.
+fn tell_damaged_copies(volume: &Volume, (attached, positions): (&[Device], &[usize])) {
+    for (device, position) in volume.devices().iter().zip(positions) {
+        let name = attached.get(*position).map_or("", Device::name);
+        for copy in &device.damaged_copies {
+            tracing::error!(
+                device = name,
+                offset_bytes = copy.offset_bytes,
+                reason = copy.reason,
+                "a copy of the volume's label or extent table is damaged; another one serves. See the drive's health, take a \
+                 backup, and format the volume anew: when the last copy is lost, so is the volume"
+            );
+        }
+    }
 }
 
 /// An error if the namespace was asked for by another name than that of its volume.

@@ -24,6 +24,17 @@ pub struct VolumeDevice {
     pub label: Superblock,
     /// Who owns its extents.
     pub extents: ExtentTable,
+    /// Copies of either that are not what they should be. The others serve.
+    pub damaged_copies: Vec<DamagedCopy>,
+}
+
+/// A copy of a label or an extent table that cannot be used, or that an update has passed by.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DamagedCopy {
+    /// Where it stands on the device, in bytes.
+    pub offset_bytes: u64,
+    /// What is wrong with it.
+    pub reason: String,
 }
 
 /// An open volume: labels and tables of every slot, in order. Plain data: each core takes a clone.

@@ -244,7 +244,11 @@ fn plan_device(
         slot,
         owners,
     };
-    Some(VolumeDevice { label, extents })
+    Some(VolumeDevice {
+        label,
+        extents,
+        damaged_copies: Vec::new(),
+    })
 }
 
 async fn write_tables(

@@ -3,7 +3,7 @@
 
 use corelith_io::{BufferPool, Device, DeviceOffset, DmaBuffer};
 
-use super::{Volume, VolumeDevice, VolumeError};
+use super::{DamagedCopy, Volume, VolumeDevice, VolumeError};
 use crate::format::extent_table::{ExtentTable, ExtentTableError};
 use crate::format::fields::usize_of;
 use crate::format::superblock::{
@@ -97,7 +97,7 @@ pub async fn inspect_device(
     device: &Device,
     pool: &BufferPool,
 ) -> Result<VolumeDevice, VolumeError> {
-    let label = read_label(device, pool).await?;
+    let (label, mut damaged_copies) = read_label(device, pool).await?;
     let geometry = device.geometry();
     if geometry.size_bytes < label.device_bytes {
         return Err(VolumeError::Shrunk {
@@ -113,16 +113,74 @@ pub async fn inspect_device(
             found_bytes: geometry.logical_block_bytes,
         });
     }
-    let extents = read_extents(device, pool, &label).await?;
-    Ok(VolumeDevice { label, extents })
+    let (extents, damaged_tables) = read_extents(device, pool, &label).await?;
+    damaged_copies.extend(damaged_tables);
+    Ok(VolumeDevice {
+        label,
+        extents,
+        damaged_copies,
+    })
 }
 
-/// The newest valid copy of the label.
-async fn read_label(device: &Device, pool: &BufferPool) -> Result<Superblock, VolumeError> {
-    let mut best: Option<Superblock> = None;
-    let mut worst = None;
+/// Copies of one structure as they were met.
+struct Copies<T> {
+    /// The valid ones, with their generations and places.
+    valid: Vec<(u64, u64, T)>,
+    damaged: Vec<DamagedCopy>,
+    /// Why the last that is not valid is not.
+    worst: Option<VolumeError>,
+}
+
+impl<T> Copies<T> {
+    const fn new() -> Self {
+        Self {
+            valid: Vec::new(),
+            damaged: Vec::new(),
+            worst: None,
+        }
+    }
+
+    fn add_damaged(&mut self, offset_bytes: u64, error: VolumeError) {
+        let reason = error.to_string();
+        self.damaged.push(DamagedCopy {
+            offset_bytes,
+            reason,
+        });
+        self.worst = Some(error);
+    }
+
+    /// The one with the highest generation, the first of several, and those that are not as it is.
+    fn newest(mut self) -> Result<(T, Vec<DamagedCopy>), Option<VolumeError>> {
+        let highest = self.valid.iter().map(|(generation, ..)| *generation).max();
+        let mut newest = None;
+        for (generation, offset_bytes, copy) in self.valid {
+            if Some(generation) != highest {
+                let reason = format!("generation {generation}, others have {highest:?}");
+                self.damaged.push(DamagedCopy {
+                    offset_bytes,
+                    reason,
+                });
+            } else if newest.is_none() {
+                newest = Some(copy);
+            }
+        }
+        newest.map(|copy| (copy, self.damaged)).ok_or(self.worst)
+    }
+}
+
+/// The newest valid copy of the label, and those that are not as it is.
+async fn read_label(
+    device: &Device,
+    pool: &BufferPool,
+) -> Result<(Superblock, Vec<DamagedCopy>), VolumeError> {
+    let mut copies = Copies::new();
+    let mut absent = Vec::new();
     let size_bytes = device.geometry().size_bytes;
     let inside = |offset: &u64| offset + SUPERBLOCK_BLOCK_BYTES <= size_bytes;
+    let of_device = |error| VolumeError::Label {
+        device: device.name().to_owned(),
+        error,
+    };
     for offset in DeviceLayout::label_offsets(size_bytes)
         .into_iter()
         .filter(inside)
@@ -130,7 +188,7 @@ async fn read_label(device: &Device, pool: &BufferPool) -> Result<Superblock, Vo
         let buffer = match read(device, pool, offset, usize_of(SUPERBLOCK_BLOCK_BYTES)).await {
             Ok(buffer) => buffer,
             Err(error) => {
-                worst = Some(error);
+                copies.add_damaged(offset, error);
                 continue;
             }
         };
@@ -140,71 +198,53 @@ async fn read_label(device: &Device, pool: &BufferPool) -> Result<Superblock, Vo
             .ok_or(SuperblockError::NotALabel)
             .and_then(Superblock::decode);
         match decoded {
-            Ok(label)
-                if best
-                    .as_ref()
-                    .is_none_or(|known| known.generation < label.generation) =>
-            {
-                best = Some(label);
-            }
-            Ok(_) | Err(SuperblockError::NotALabel) => {}
-            Err(error) => {
-                worst = Some(VolumeError::Label {
-                    device: device.name().to_owned(),
-                    error,
-                });
-            }
+            Ok(label) => copies.valid.push((label.generation, offset, label)),
+            Err(error @ SuperblockError::NotALabel) => absent.push((offset, error)),
+            Err(error) => copies.add_damaged(offset, of_device(error)),
         }
     }
     // A device that cannot be read, or whose label is damaged, is not one without a label.
-    best.ok_or_else(|| {
-        worst.unwrap_or_else(|| VolumeError::Label {
-            device: device.name().to_owned(),
-            error: SuperblockError::NotALabel,
-        })
-    })
+    let newest = copies.newest();
+    let (label, mut damaged) =
+        newest.map_err(|worst| worst.unwrap_or_else(|| of_device(SuperblockError::NotALabel)))?;
+    // On a device that has grown the last copy stands where it ended once.
+    if size_bytes == label.device_bytes {
+        damaged.extend(absent.into_iter().map(|(offset_bytes, error)| DamagedCopy {
+            offset_bytes,
+            reason: error.to_string(),
+        }));
+    }
+    Ok((label, damaged))
 }
 
-/// The newest valid copy of the extent table.
+/// The newest valid copy of the extent table, and those that are not as it is.
 async fn read_extents(
     device: &Device,
     pool: &BufferPool,
     label: &Superblock,
-) -> Result<ExtentTable, VolumeError> {
-    let mut best: Option<ExtentTable> = None;
-    let mut worst = None;
+) -> Result<(ExtentTable, Vec<DamagedCopy>), VolumeError> {
+    let mut copies = Copies::new();
+    let of_device = |error| VolumeError::Extents {
+        device: device.name().to_owned(),
+        error,
+    };
     for offset in label.table_offsets {
         let buffer = match read(device, pool, offset, usize_of(label.table_bytes)).await {
             Ok(buffer) => buffer,
             Err(error) => {
-                worst = Some(error);
+                copies.add_damaged(offset, error);
                 continue;
             }
         };
         let (volume, slot) = (&label.volume, label.slot);
         match ExtentTable::decode(buffer.as_slice(), volume, slot, label.extent_count) {
-            Ok(table)
-                if best
-                    .as_ref()
-                    .is_none_or(|known| known.generation < table.generation) =>
-            {
-                best = Some(table);
-            }
-            Ok(_) => {}
-            Err(error) => {
-                worst = Some(VolumeError::Extents {
-                    device: device.name().to_owned(),
-                    error,
-                });
-            }
+            Ok(table) => copies.valid.push((table.generation, offset, table)),
+            Err(error) => copies.add_damaged(offset, of_device(error)),
         }
     }
-    best.ok_or_else(|| {
-        worst.unwrap_or_else(|| VolumeError::Extents {
-            device: device.name().to_owned(),
-            error: ExtentTableError::NotATable,
-        })
-    })
+    copies
+        .newest()
+        .map_err(|worst| worst.unwrap_or_else(|| of_device(ExtentTableError::NotATable)))
 }
 
 async fn read(

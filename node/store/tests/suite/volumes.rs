@@ -1,7 +1,7 @@
 //! Volumes: labels and extent tables that are damaged, torn, missing or foreign; formatting.
 
 use corelith_io::{DeviceOffset, DriveConfig, Fault, PlannedFault, SimulatedMachine};
-use corelith_store::format::superblock::SuperblockError;
+use corelith_store::format::superblock::{Superblock, SuperblockError};
 use corelith_store::volume::{
     FormatOptions, VolumeError, default_extent_bytes, format_volume, inspect_device, open_volume,
 };
@@ -39,6 +39,14 @@ fn any_one_label_and_either_table_is_enough() {
                 smear(&other, 0, lost);
             }
             smear(&other, 0, table);
+            let (volume, _) = other.open_volume();
+            let copies = volume.devices()[0].damaged_copies.iter();
+            let mut found: Vec<u64> = copies.map(|copy| copy.offset_bytes).collect();
+            found.sort_unstable();
+            let mut expected: Vec<u64> = offsets.into_iter().filter(|at| *at != kept).collect();
+            expected.push(table);
+            expected.sort_unstable();
+            assert_eq!(found, expected, "each is told");
             let shard = other.open_sound();
             other.check(&shard, 1, Some(b"kept"));
         }
@@ -90,6 +98,37 @@ fn a_device_without_a_whole_label_or_table_is_refused_with_the_reason() {
     smear(&no_table, 0, (128 << 10) + 4096);
     let error = error_of(&mut no_table);
     assert!(matches!(error, VolumeError::Extents { .. }), "{error}");
+}
+
+#[test]
+fn a_label_that_an_update_has_passed_by_is_told_and_not_believed() {
+    let mut rig = Rig::new(1, Shape::default());
+    assert_eq!(rig.open_volume().0.devices()[0].damaged_copies, []);
+    // An update has written the first copy; then the power went.
+    let offset = DeviceOffset::new(labels(&rig, 0)[0]);
+    let mut block = [0; 4096];
+    rig.faults(0).inspect(offset, &mut block);
+    let mut label = Superblock::decode(block.first_chunk().unwrap()).unwrap();
+    label.generation += 1;
+    label.namespace = "renamed".to_owned();
+    let encoded = label.encode();
+    block[..encoded.len()].copy_from_slice(&encoded);
+    rig.faults(0).overwrite(offset, &block);
+    let (volume, _) = rig.open_volume();
+    let device = &volume.devices()[0];
+    assert_eq!(device.label.namespace, "renamed");
+    let told: Vec<u64> = device
+        .damaged_copies
+        .iter()
+        .map(|copy| copy.offset_bytes)
+        .collect();
+    assert_eq!(told, labels(&rig, 0)[1..]);
+    // A torn write of the newer one leaves the older to serve.
+    rig.faults(0).flip_bit(offset, 1);
+    let (volume, _) = rig.open_volume();
+    let device = &volume.devices()[0];
+    assert_eq!(device.label.namespace, "test");
+    assert_eq!(device.damaged_copies.len(), 1);
 }
 
 #[test]
