@@ -9,7 +9,7 @@ use futures_util::FutureExt;
 
 use crate::format::fields::usize_of;
 use crate::joined_reads::{Entrance, ReadResult};
-use crate::limits::READ_ATTEMPTS_MAX;
+use crate::limits::{READ_ATTEMPTS_MAX, RECOVERY_READ_ATTEMPTS_MAX};
 use crate::outcome::Outcome;
 use crate::pieces::is_long;
 use crate::place::RecordPlace;
@@ -421,6 +421,18 @@ impl ShardCore {
         Record::verify(buffer.freeze(), start, attached.binding, on_device)
             .await
             .map_err(ReadError::Damaged)
+    }
+
+    /// The same where nothing else tells what stands there: a fault that passes is waited for.
+    pub(crate) async fn read_place_stubbornly(&self, entry: &Entry) -> ReadResult {
+        let mut read = self.read_place(entry).await;
+        for _ in 1..RECOVERY_READ_ATTEMPTS_MAX {
+            if read.is_ok() {
+                break;
+            }
+            read = self.read_place(entry).await;
+        }
+        read
     }
 
     /// True if the key's entry is still the one that was looked up, whether or not damage has been noted since.

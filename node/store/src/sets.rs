@@ -7,10 +7,11 @@
 
 use std::rc::Rc;
 
-use corelith_index::{Digest, ExpirySeconds, Generation, RecordAddress, RecordLength, SetId};
+use corelith_index::{
+    Digest, Entry, ExpirySeconds, Generation, RecordAddress, RecordLength, SetId,
+};
 use hashbrown::HashMap;
 
-use crate::WriteError;
 use crate::commit::Commit;
 use crate::format::record_header::RecordFlags;
 use crate::limits::{SET_NAME_BYTES_MAX, SETS_MAX};
@@ -19,6 +20,7 @@ use crate::outcome::{BatchEnd, Outcome};
 use crate::state::{ShardCore, TagKey};
 use crate::truncation::TruncateError;
 use crate::writer::Append;
+use crate::{ReadError, WriteError};
 
 /// Why a name gets no number.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -89,6 +91,16 @@ impl SetTable {
     pub(crate) fn name(&self, set: SetId) -> Option<&str> {
         let definition = self.definitions.get(position(set)?)?.as_ref()?;
         Some(definition.name.as_str()).filter(|name| !name.is_empty())
+    }
+
+    /// Definitions that are there and that could not be read.
+    fn unread(&self) -> Vec<(SetId, DefinitionPlace)> {
+        let numbers = (1_u16..).map_while(SetId::new);
+        let unread = numbers.zip(&self.definitions).filter_map(|(set, of)| {
+            let definition = of.as_ref().filter(|of| of.name.is_empty())?;
+            Some((set, definition.place?))
+        });
+        unread.collect()
     }
 
     /// What a definition of `name` that is on its way waits for.
@@ -188,6 +200,7 @@ impl ShardCore {
                 .take(turn_key)
                 .await
                 .map_err(|_| WriteError::KeyBusy)?;
+            self.read_names_again().await?;
             if self.is_named(name) {
                 continue;
             }
@@ -199,6 +212,32 @@ impl ShardCore {
                 BatchEnd::NotWritten => Err(WriteError::NotWritten),
             };
         }
+    }
+
+    /// Reads definitions that could not be read at the start. As long as a device does not return one, nobody knows
+    /// whether a name has a number, and a second one would tear the set apart. One that is damaged for
+    /// good never comes back: its name is lost.
+    pub(crate) async fn read_names_again(&self) -> Result<(), ReadError> {
+        let unread = self.state.borrow().sets.unread();
+        for (set, place) in unread {
+            let entry = Entry {
+                address: place.address,
+                length: place.length,
+                generation: Generation::FIRST,
+                expiry: ExpirySeconds::NEVER,
+                set,
+                is_damaged: false,
+            };
+            match self.read_place_stubbornly(&entry).await {
+                Ok(record) => {
+                    let name = std::str::from_utf8(record.content()).unwrap_or_default();
+                    self.state.borrow_mut().sets.define(set, name, place);
+                }
+                Err(ReadError::Damaged(_) | ReadError::Misdirected) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     fn is_named(&self, name: &str) -> bool {

@@ -328,11 +328,15 @@ impl ShardCore {
         let set = match target {
             Truncate::All => SetId::NONE,
             // A name without a number has no record: a number is given out before the first of them.
-            Truncate::Set(name) => match self.state.borrow().sets.number_of_all(name) {
-                Ok(Some(set)) => set,
-                Ok(None) => return self.check_open(),
-                Err(reason) => return Err(WriteError::Rejected(reason)),
-            },
+            Truncate::Set(name) => {
+                self.read_names_again().await?;
+                let number = self.state.borrow().sets.number_of_all(name);
+                match number {
+                    Ok(Some(set)) => set,
+                    Ok(None) => return self.check_open(),
+                    Err(reason) => return Err(WriteError::Rejected(reason)),
+                }
+            }
         };
         let turn_key = TagKey::of(&truncation_digest(self.number));
         let turn = self

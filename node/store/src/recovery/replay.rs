@@ -12,7 +12,7 @@ use crate::format::fields::u64_of;
 use crate::format::record_header::{RecordFlags, RecordHeader};
 use crate::format::segment_header::SegmentHeader;
 use crate::format::summary::{BatchRow, Footer, RecordRow, SummaryRow};
-use crate::limits::{RECOVERY_READ_ATTEMPTS_MAX, RECOVERY_SUMMARIES_IN_FLIGHT};
+use crate::limits::RECOVERY_SUMMARIES_IN_FLIGHT;
 use crate::log::OpenSegment;
 use crate::place::{RecordPlace, SegmentNumber};
 use crate::progress::RecoveryProgress;
@@ -445,18 +445,12 @@ impl Replayer<'_> {
     ) -> Option<RecordAddress> {
         let mut unreadable = 0;
         for entry in candidates {
-            let mut attempts = 0;
-            loop {
-                attempts += 1;
-                match self.core.read_place(entry).await {
-                    Ok(record) if *record.digest() == row.digest => return Some(entry.address),
-                    Ok(_) => break,
-                    Err(_) if attempts < RECOVERY_READ_ATTEMPTS_MAX => {}
-                    Err(error) => {
-                        tracing::error!(shard = self.core.number, digest = %row.digest, %error, "a record that shares its tag with another cannot be read");
-                        unreadable += 1;
-                        break;
-                    }
+            match self.core.read_place_stubbornly(entry).await {
+                Ok(record) if *record.digest() == row.digest => return Some(entry.address),
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::error!(shard = self.core.number, digest = %row.digest, %error, "a record that shares its tag with another cannot be read");
+                    unreadable += 1;
                 }
             }
         }
@@ -466,7 +460,7 @@ impl Replayer<'_> {
 
     /// Learns the name of a set from its definition.
     async fn define_set(&self, row: &RecordRow, entry: &Entry) {
-        let name = match self.core.read_place(entry).await {
+        let name = match self.core.read_place_stubbornly(entry).await {
             Ok(record) => std::str::from_utf8(record.content())
                 .unwrap_or_default()
                 .to_owned(),

@@ -149,3 +149,49 @@ fn a_number_whose_definition_is_gone_is_neither_forgotten_nor_given_again() {
     rig.run(shard.truncate(Truncate::All)).unwrap();
     rig.check(&shard, 2, None);
 }
+
+#[test]
+fn a_name_that_cannot_be_read_just_now_does_not_get_a_second_number() {
+    // Story: a start could not read the definition of a set. A put defined its name anew, the next start read both,
+    // and a truncation of the name deleted the records of one number only.
+    let mut rig = Rig::new(1, Shape::default());
+    let shard = rig.open_sound();
+    let users = rig.run(shard.set_id("users")).unwrap();
+    rig.run_until_idle();
+    rig.power_cut();
+    let (segment, at) = rig.find(b"users");
+    let place = rig.segment_range(segment).start + at;
+    // As often as a start tries, and whoever asks then; the scan of the segment reads it, too.
+    let refuse = |rig: &Rig, times: u64| {
+        for _ in 0..times {
+            let fault = PlannedFault::next(Fault::ReadError).within(place..place + 1);
+            rig.faults(0).plan(fault);
+        }
+    };
+    let mut shard = None;
+    // How many reads of the segment come before: found by trying.
+    for before in 0..8 {
+        let mut other = rig.fork(before);
+        for _ in 0..8 {
+            let fault = PlannedFault::next(Fault::ReadError).within(place..place + 1);
+            other.faults(0).plan(fault.after(before));
+        }
+        let opened = other.open();
+        if opened.known_set("users").is_none() && !opened.may_be_stale() {
+            shard = Some((other, opened));
+            break;
+        }
+    }
+    let (mut rig, shard) = shard.expect("a start that cannot read the name");
+    refuse(
+        &rig,
+        8 - u64::try_from(rig.faults(0).planned_count()).unwrap(),
+    );
+    let refused = rig.run(shard.set_id("users"));
+    assert!(matches!(refused, Err(WriteError::Read(_))), "{refused:?}");
+    refuse(&rig, 8);
+    let refused = rig.run(shard.truncate(Truncate::Set("users")));
+    assert!(matches!(refused, Err(WriteError::Read(_))), "{refused:?}");
+    assert_eq!(rig.run(shard.set_id("users")), Ok(users));
+    assert_eq!(shard.set_name(users), "users");
+}
