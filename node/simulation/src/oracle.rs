@@ -155,6 +155,13 @@ impl Tolerance {
 }
 
 impl Totals {
+    /// Operations that were answered or cut off.
+    pub fn operations(&self) -> u64 {
+        let reads = self.reads + self.unreadable;
+        let writes = self.writes + self.truncated + self.refused + self.not_done + self.in_doubt;
+        reads + writes + self.cut_off
+    }
+
     /// Adds another run's figures.
     pub fn add(&mut self, other: &Self) {
         self.reads += other.reads;

@@ -49,6 +49,8 @@ pub struct Failure {
     pub kind: FailureKind,
     /// The operation log, if one was kept.
     pub log: String,
+    /// What the run had gone through by then.
+    pub report: Report,
 }
 
 /// Whether to keep an operation log; it slows a run and changes nothing else.
@@ -102,15 +104,16 @@ pub fn run<S: Subject>(scenario: &Scenario, logging: Logging) -> Result<Report, 
     let mut run = Run::new(scenario, logging);
     let outcome = run.all_lives::<S>();
     CURRENT.set(None);
+    run.report.totals = run.world.desk.oracle.borrow().totals();
     outcome.map_err(|kind| {
         Box::new(Failure {
+            report: run.report,
             command: scenario.command(),
             life: run.life,
             kind,
             log: run.world.machine.log_text(),
         })
     })?;
-    run.report.totals = run.world.desk.oracle.borrow().totals();
     run.report.fingerprint = run.world.machine.fingerprint();
     run.report.silent_faults = run.world.desk.silent_faults();
     Ok(run.report)

@@ -20,6 +20,7 @@ use crate::limits::BATCHES_IN_FLIGHT_MAX;
 use crate::log::{LogWrite, Submission};
 use crate::outcome::BatchEnd;
 use crate::place::SegmentNumber;
+use crate::planted::{PlantedBug, is_planted};
 use crate::seal::{SealError, seal};
 use crate::segments::SegmentState;
 use crate::state::{ShardCore, State};
@@ -131,10 +132,12 @@ async fn write(core: Rc<ShardCore>, submission: Submission) -> Event {
     let result = match target {
         Some((attached, start)) => {
             let offset = DeviceOffset::new(start + offset_bytes);
-            attached
-                .device
-                .write_durable(offset, buffer, 0..length)
-                .await
+            if is_planted(PlantedBug::AcknowledgeEarly) {
+                attached.device.write(offset, buffer, 0..length).await
+            } else {
+                let write = attached.device.write_durable(offset, buffer, 0..length);
+                write.await
+            }
         }
         None => Err(DeviceError::Gone),
     };
@@ -157,10 +160,9 @@ fn start_seals(core: &Rc<ShardCore>, work: &mut Work) {
                 state.segments.set_state(number, SegmentState::Closed);
             }
             let durable = state.log.durable;
-            state
-                .log
-                .closed
-                .pop_front_if(|segment| segment.last_lsn <= durable)
+            state.log.closed.pop_front_if(|segment| {
+                segment.last_lsn <= durable || is_planted(PlantedBug::SealTooEarly)
+            })
         };
         let Some(segment) = ready else { return };
         let task = Rc::clone(core);
@@ -183,6 +185,9 @@ fn handle(core: &ShardCore, event: Event) {
             core.state.borrow_mut().segments.note_answer(segment);
             match result {
                 Ok(()) => land(&mut core.state.borrow_mut(), flight),
+                Err(_) if is_planted(PlantedBug::AcknowledgeFailed) => {
+                    land(&mut core.state.borrow_mut(), flight);
+                }
                 Err(error) => fail(core, (flight, segment), &error),
             }
         }
@@ -275,7 +280,12 @@ fn fail(core: &ShardCore, (flight, segment): (u64, SegmentNumber), error: &Devic
     );
     state.counters.batches_in_doubt += u64_of(abandoned.in_doubt.len());
     for writes in &abandoned.in_doubt {
-        state.give_up(writes, BatchEnd::InDoubt);
+        let end = if is_planted(PlantedBug::DenyDoubt) {
+            BatchEnd::NotWritten
+        } else {
+            BatchEnd::InDoubt
+        };
+        state.give_up(writes, end);
     }
     for writes in &abandoned.not_written {
         state.give_up(writes, BatchEnd::NotWritten);

@@ -16,6 +16,9 @@
 
 pub mod limits;
 
+/// Whether deliberate faults can be planted in this build: never in a program that ships.
+pub const HAS_PLANTED_BUGS: bool = cfg!(feature = "planted-bugs");
+
 mod life;
 mod lsn;
 mod place;
@@ -51,6 +54,7 @@ mod commit;
 mod committer;
 mod damage;
 mod newest;
+pub mod planted;
 mod progress;
 mod reader;
 mod recovery;

@@ -25,6 +25,7 @@ use crate::format::summary::{Footer, SummaryRow};
 use crate::limits::{LSN_GAP_AT_START, VERSION_GAP_AT_START};
 use crate::log::{Log, OpenSegment};
 use crate::place::SegmentNumber;
+use crate::planted::{PlantedBug, is_planted};
 use crate::progress::RecoveryProgress;
 use crate::seal::{SealError, seal};
 use crate::segments::SegmentState;
@@ -150,6 +151,9 @@ fn check_memory(core: &ShardCore) -> Result<(), OpenError> {
 
 /// Makes durable whatever recovery could read: it may have been in a drive's cache only.
 async fn flush_all(core: &ShardCore) -> Result<(), OpenError> {
+    if is_planted(PlantedBug::ServeUndurable) {
+        return Ok(());
+    }
     for attached in &core.devices {
         attached
             .device
@@ -170,6 +174,9 @@ async fn write_again(
     segment: &LogSegment,
     rows: &[SummaryRow],
 ) -> Result<(), OpenError> {
+    if is_planted(PlantedBug::ServeUndurable) {
+        return Ok(());
+    }
     let write = HeaderWrite::new(core, &core.state.borrow(), segment.header.clone())?;
     match write.run(core).await {
         // What cannot be read back is what was there before, and that was read.

@@ -9,6 +9,7 @@ use corelith_index::{RecordAddress, RecordLength};
 
 use crate::format::fields::{u32_of, u64_of};
 use crate::place::{RecordPlace, SegmentNumber, SegmentPlace};
+use crate::planted::{PlantedBug, is_planted};
 use crate::{Life, Lsn, Version};
 
 /// What a segment is doing.
@@ -310,7 +311,7 @@ impl SegmentTable {
             .iter()
             .filter(|(_, segment)| {
                 segment.state == SegmentState::Sealed
-                    && segment.live_records == 0
+                    && segment.live_records <= u32::from(is_planted(PlantedBug::FreeTooEarly))
                     && segment.writes_in_flight == 0
             })
             .find(|(number, segment)| {
@@ -320,7 +321,9 @@ impl SegmentTable {
                 } else {
                     lowest.0
                 };
-                let buried = segment.tombstones == 0 || segment.tombstone_version_max < pin;
+                let buried = segment.tombstones == 0
+                    || segment.tombstone_version_max < pin
+                    || is_planted(PlantedBug::IgnorePin);
                 buried && !(segment.declares_void && self.has_unsealed_before(segment.first_lsn))
             })
             .map(|(number, _)| number);

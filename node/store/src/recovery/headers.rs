@@ -17,6 +17,7 @@ use crate::format::summary::{FOOTER_COPIES, Footer, SummaryRow};
 use crate::limits::RECOVERY_HEADERS_IN_FLIGHT;
 use crate::log::LogGeometry;
 use crate::place::{SegmentNumber, SegmentPlace};
+use crate::planted::{PlantedBug, is_planted};
 use crate::segments::{Segment, SegmentState};
 use crate::state::{AttachedDevice, ShardCore};
 use crate::{Lsn, OpenError};
@@ -103,6 +104,9 @@ pub(super) async fn read_headers(
         }
     }
     headers.log.sort_by_key(|segment| segment.header.first_lsn);
+    if is_planted(PlantedBug::ReplayBackwards) {
+        headers.log.reverse();
+    }
     report.segments_missing = headers.missing(&empty, report.segments_unreadable);
     Ok(headers)
 }
@@ -127,6 +131,9 @@ impl Headers {
         highest.lsn = highest.lsn.max(header.first_lsn).max(header.predecessor);
         highest.version = highest.version.max(header.first_version);
         highest.time_ms = highest.time_ms.max(header.opened_ms);
+        if is_planted(PlantedBug::ForgetVouchers) {
+            return;
+        }
         self.vouched.push(Vouched {
             first_lsn: header.durable_first_lsn,
             durable: header.durable,

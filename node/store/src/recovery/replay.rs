@@ -15,6 +15,7 @@ use crate::format::summary::{BatchRow, Footer, RecordRow, SummaryRow};
 use crate::limits::RECOVERY_SUMMARIES_IN_FLIGHT;
 use crate::log::OpenSegment;
 use crate::place::{RecordPlace, SegmentNumber};
+use crate::planted::{PlantedBug, is_planted};
 use crate::progress::RecoveryProgress;
 use crate::sets::DefinitionPlace;
 use crate::state::{ShardCore, stored_length};
@@ -189,9 +190,11 @@ impl VoidRanges {
 
     /// True between a predecessor and the first position after it, both excluded.
     fn contains(&self, lsn: Lsn) -> bool {
-        self.0
-            .iter()
-            .any(|(before, after)| *before < lsn && lsn < *after)
+        !is_planted(PlantedBug::IgnoreVoid)
+            && self
+                .0
+                .iter()
+                .any(|(before, after)| *before < lsn && lsn < *after)
     }
 }
 
@@ -239,7 +242,7 @@ impl Replayer<'_> {
             }
         };
         let torn = u64_of(found.torn.iter().filter(|lsn| **lsn <= proven).count());
-        if lost + torn > 0 {
+        if lost + torn > 0 && !is_planted(PlantedBug::HideLostBatches) {
             self.report.batches_lost += lost + torn;
             tracing::error!(
                 shard = self.core.number,
@@ -284,7 +287,8 @@ impl Replayer<'_> {
                 continue;
             }
             if unverified.contains(&position) {
-                if lsn > proven && !found.refused.contains(&position) {
+                let is_unproven = lsn > proven && !found.refused.contains(&position);
+                if is_unproven || is_planted(PlantedBug::DropDamaged) {
                     continue;
                 }
                 kept.insert(rows.len());
@@ -363,6 +367,9 @@ impl Replayer<'_> {
             .segments
             .note_version(number, row.version);
         if row.flags.contains(RecordFlags::TRUNCATION) {
+            if is_planted(PlantedBug::ForgetTruncations) {
+                return;
+            }
             let mut state = self.core.state.borrow_mut();
             state.apply_truncation(row, (address, length));
             return;
@@ -375,6 +382,9 @@ impl Replayer<'_> {
         self.make_room();
         let previous = self.previous_of(row).await;
         if row.flags.contains(RecordFlags::TOMBSTONE) {
+            if is_planted(PlantedBug::ForgetTombstones) {
+                return;
+            }
             self.bury(number, row, previous);
             return;
         }
