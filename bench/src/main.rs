@@ -17,6 +17,9 @@ use std::process::ExitCode;
 
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
+// The store of a program that ships cannot be made wrong on purpose.
+const _: () = assert!(!corelith_store::HAS_PLANTED_BUGS);
+
 /// Measures Corelith: a node over the network, the store in-process, or the bare device.
 #[derive(Parser, Debug)]
 #[command(

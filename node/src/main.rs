@@ -7,6 +7,9 @@
 //! request, `hop` what happens when it arrived at the wrong core.
 #![forbid(unsafe_code)]
 
+// The store of a program that ships cannot be made wrong on purpose.
+const _: () = assert!(!corelith_store::HAS_PLANTED_BUGS);
+
 mod limits;
 
 mod configuration;

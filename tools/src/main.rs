@@ -2,6 +2,9 @@
 
 use std::process::ExitCode;
 
+// The store of a program that ships cannot be made wrong on purpose.
+const _: () = assert!(!corelith_store::HAS_PLANTED_BUGS);
+
 fn main() -> ExitCode {
     corelith_tools::run()
 }

@@ -26,6 +26,7 @@ pub mod licences;
 pub mod links;
 pub mod names;
 pub mod openings;
+pub mod planted;
 pub mod tables;
 pub mod units;
 pub mod unsafety;

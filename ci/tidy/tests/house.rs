@@ -4,8 +4,8 @@
 use corelith_tidy::finding::expect_none;
 use corelith_tidy::tree::Tree;
 use corelith_tidy::{
-    commits, dependencies, edges, lengths, licences, links, names, openings, rules, tables, units,
-    unsafety, words,
+    commits, dependencies, edges, lengths, licences, links, names, openings, planted, rules,
+    tables, units, unsafety, words,
 };
 
 fn tree() -> Tree {
@@ -46,6 +46,11 @@ fn every_source_is_the_registry() {
 #[test]
 fn every_file_says_what_it_is() {
     expect_none(&openings::check(&tree()), openings::REMEDY);
+}
+
+#[test]
+fn planted_bugs_do_not_ship() {
+    expect_none(&planted::check(&tree()), planted::REMEDY);
 }
 
 #[test]
