@@ -147,6 +147,12 @@ pub const INDEX_FULL_TOLD_EVERY_MS: u64 = 60_000;
 /// dies would otherwise fill the log with what is known by then.
 pub const DAMAGE_TOLD_MAX: u64 = 100;
 
+/// One read of a scrub, in bytes, but for a longer record: 32 blocks of a summary, which take 15 us to verify, and short
+/// enough that a get behind it waits for some tens of us.
+pub const SCRUB_READ_BYTES: u64 = 128 << 10;
+/// Entries that a scrub takes from the index at once.
+pub const SCRUB_ENTRIES: usize = 16;
+
 /// Records that one call of a scan returns at most.
 pub const SCAN_RECORDS_MAX: usize = 4096;
 /// Device reads of one scan at once: enough to keep a drive busy, few enough to leave it to gets.

@@ -154,7 +154,7 @@ fn read_bytes_of(scanned: &Scanned) -> u64 {
 impl ShardCore {
     /// The next entries of the index, but for those of truncated records, and where to go on; how many there
     /// were.
-    fn scan_index(
+    pub(crate) fn scan_index(
         &self,
         partition: PartitionId,
         from: ScanPosition,

@@ -120,6 +120,16 @@ pub struct Counters {
     pub records_damaged: u64,
     /// Of those, records that could be read later: the fault had passed.
     pub records_readable_again: u64,
+    /// Bytes that scrubs have read.
+    pub scrub_bytes: u64,
+    /// Records that scrubs have read.
+    pub scrub_records: u64,
+    /// Of those, records of the pass under way.
+    pub scrub_pass_records: u64,
+    /// Passes that scrubs have ended.
+    pub scrub_passes: u64,
+    /// Headers, footers and blocks of summaries that scrubs found damaged, each counted once.
+    pub scrub_structures_damaged: u64,
     /// Reads of records that ended because their device was gone.
     pub reads_of_gone: u64,
     /// Batches that ended in doubt.

@@ -12,7 +12,7 @@ pub use blocks::{
     PARITY_GROUP_BLOCKS, SUMMARY_BLOCK_HEADER_BYTES, SUMMARY_MAGIC, SummaryError, decode_rows,
     encode_blocks,
 };
-pub(crate) use blocks::{begin_parity, encode_data_blocks, finish_parity};
+pub(crate) use blocks::{begin_parity, encode_data_blocks, finish_parity, is_sound_block};
 pub use footer::{FOOTER_BYTES, FOOTER_COPIES, FOOTER_MAGIC, Footer};
 pub use row::{BatchRow, RecordRow, SUMMARY_ROW_BYTES, SummaryRow};
 

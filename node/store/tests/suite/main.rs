@@ -30,6 +30,7 @@ mod puts;
 mod queues;
 mod restart;
 mod scans;
+mod scrubs;
 mod sets;
 mod sizes;
 mod slow_decisions;

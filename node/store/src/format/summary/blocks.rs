@@ -192,6 +192,18 @@ pub fn decode_rows(
     Ok(rows)
 }
 
+/// Whether the block number `index` of a summary with `data_count` data blocks verifies, rows or parity.
+pub(crate) fn is_sound_block(
+    block: &[u8],
+    (index, data_count): (u64, u64),
+    write_unit_bytes: u64,
+    place: (DeviceBinding, u64, Life),
+) -> bool {
+    let kind = if index < data_count { DATA } else { PARITY };
+    let of_summary = (write_unit_bytes, kind, data_count);
+    verified_rows(block, usize_of(index), of_summary, place).is_some()
+}
+
 /// The row area of a data block from the others of its group.
 fn rebuild(
     blocks: &[Option<&[u8]>],
