@@ -33,6 +33,9 @@ struct Arguments {
     /// forgetful.
     #[arg(long, conflicts_with_all = ["replay", "truncate"])]
     buffered: bool,
+    /// The store reads everything it holds in the background, once in each life.
+    #[arg(long, conflicts_with = "replay")]
+    scrub: bool,
     /// Run the seeds of a list such as seeds.txt.
     #[arg(long, value_name = "FILE")]
     replay: Option<PathBuf>,
@@ -67,6 +70,7 @@ fn simulate(arguments: &Arguments) -> Result<Report, String> {
         profile,
         truncate,
         buffered,
+        scrub,
         replay,
     } = arguments;
     if *buffered && !matches!(profile, Profile::Honest | Profile::Forgetful) {
@@ -92,6 +96,10 @@ fn simulate(arguments: &Arguments) -> Result<Report, String> {
     };
     for seed in range {
         let scenario = Scenario::new(seed, *profile, *cuts);
+        let scenario = match scrub {
+            true => scenario.with_scrub(),
+            false => scenario,
+        };
         total.add(&simulate_one(&match (truncate, buffered) {
             (true, _) => scenario.with_truncation(),
             (false, true) => scenario.with_buffered(),

@@ -72,6 +72,7 @@ enum Death {
 
 /// What runs see of the present machine.
 struct World {
+    scrubs: bool,
     machine: SimulatedMachine,
     drives: Vec<DriveId>,
     pool: BufferPool,
@@ -153,6 +154,7 @@ impl<'a> Run<'a> {
         Self {
             scenario,
             world: World {
+                scrubs: scenario.scrubs,
                 machine,
                 drives,
                 pool,
@@ -353,6 +355,7 @@ impl<'a> Run<'a> {
             let desk = self.world.desk.fork(&machine);
             desk.oracle.borrow_mut().restart();
             let world = World {
+                scrubs: self.world.scrubs,
                 machine,
                 drives: self.world.drives.clone(),
                 pool: self.world.pool.clone(),
@@ -482,6 +485,7 @@ impl World {
     fn process(&self, accepts_loss: bool) -> Process {
         Process {
             accepts_loss,
+            scrubs: self.scrubs,
             devices: self
                 .drives
                 .iter()

@@ -55,6 +55,8 @@ pub struct Scenario {
     pub silent_faults: Vec<(usize, PlannedFault)>,
     /// Whether clients ask for writes that are answered ahead of the device.
     pub buffered: bool,
+    /// Whether the store reads everything that it holds, once in each life.
+    pub scrubs: bool,
 }
 
 /// How a wish for a profile is written.
@@ -186,6 +188,7 @@ impl Scenario {
                 Profile::Honest | Profile::Errors | Profile::Forgetful => Vec::new(),
             },
             buffered: false,
+            scrubs: false,
         }
     }
 
@@ -194,6 +197,13 @@ impl Scenario {
     #[must_use]
     pub fn with_buffered(mut self) -> Self {
         self.buffered = true;
+        self
+    }
+
+    /// The same, where the store scrubs.
+    #[must_use]
+    pub fn with_scrub(mut self) -> Self {
+        self.scrubs = true;
         self
     }
 
@@ -242,8 +252,9 @@ impl Scenario {
         let profile = profile.name();
         let truncate = if self.truncates() { " --truncate" } else { "" };
         let buffered = if self.buffered { " --buffered" } else { "" };
+        let scrub = if self.scrubs { " --scrub" } else { "" };
         format!(
-            "corelith-simulation --profile {profile} --seed {seed} --cuts {cuts}{truncate}{buffered}"
+            "corelith-simulation --profile {profile} --seed {seed} --cuts {cuts}{truncate}{buffered}{scrub}"
         )
     }
 }

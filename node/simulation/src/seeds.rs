@@ -2,7 +2,7 @@
 //! again by a test, so that no failure comes back unnoticed.
 //!
 //! A line is `profile seed cuts`, then anything: what it was. `profile+truncate` is a run with truncations, `profile+buffered`
-//! one with buffered writes. Empty lines and those that begin with `#` say nothing.
+//! one with buffered writes, `+scrub` one in which the store scrubs. Empty lines and those that begin with `#` say nothing.
 
 use crate::scenario::{Profile, Scenario};
 
@@ -52,12 +52,13 @@ fn scenario(line: &str) -> Option<Scenario> {
     let seed = words.next()?.parse().ok()?;
     let cuts = words.next()?.parse().ok()?;
     let scenario = Scenario::new(seed, profile, cuts);
-    match more {
-        "" => Some(scenario),
+    let mut parts = more.split('+').filter(|part| !part.is_empty());
+    parts.try_fold(scenario, |scenario, part| match part {
         "truncate" => Some(scenario.with_truncation()),
         "buffered" => Some(scenario.with_buffered()),
+        "scrub" => Some(scenario.with_scrub()),
         _ => None,
-    }
+    })
 }
 
 #[cfg(test)]

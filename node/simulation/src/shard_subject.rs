@@ -1,10 +1,13 @@
 //! The real store behind the simulator's face: all shards of one volume in one process.
 
+use std::pin::Pin;
+
 use corelith_index::{Digest, ExpirySeconds, PartitionId, ScanPosition, SetId};
 use corelith_store::limits::INDEX_BYTES_CACHED;
 use corelith_store::volume::{FormatOptions, format_volume, open_volume};
 use corelith_store::{
-    Change, Commit, Current, Needs, ReadError, Record, Shard, ShardOptions, Truncate, WriteError,
+    Change, Commit, Current, Needs, ReadError, Record, Scrub, Shard, ShardOptions, Truncate,
+    WriteError,
 };
 
 use crate::limits::RECORD_CACHE_BYTES;
@@ -24,6 +27,7 @@ const KEYS_MAX: u32 = 64;
 #[derive(Clone)]
 pub struct ShardSubject {
     shards: Vec<Shard>,
+    scrubs: bool,
 }
 
 /// Why a conditional write wrote nothing.
@@ -63,6 +67,7 @@ impl Subject for ShardSubject {
             pool,
             clock,
             accepts_loss,
+            scrubs,
         } = process;
         let (volume, positions) = open_volume(&devices, &pool)
             .await
@@ -85,15 +90,15 @@ impl Subject for ShardSubject {
             let opened = Shard::open(&volume, &devices, (&pool, &clock), &options).await;
             shards.push(opened.map_err(|error| error.to_string())?);
         }
-        Ok(Self { shards })
+        Ok(Self { shards, scrubs })
     }
 
     fn background(&self) -> impl Future<Output = ()> + 'static {
-        let tasks: Vec<_> = self
-            .shards
-            .iter()
-            .map(|shard| Box::pin(shard.run()))
-            .collect();
+        type Background = Pin<Box<dyn Future<Output = ()>>>;
+        let logs = self.shards.iter();
+        let mut tasks: Vec<Background> = logs.map(|shard| Box::pin(shard.run()) as _).collect();
+        let scrubbed = self.shards.iter().filter(|_| self.scrubs);
+        tasks.extend(scrubbed.map(|shard| Box::pin(scrub_once(Scrub::new(shard))) as Background));
         let mut running: Vec<_> = tasks.into_iter().map(Some).collect();
         std::future::poll_fn(move |context| {
             for place in &mut running {
@@ -246,6 +251,15 @@ impl ShardSubject {
     fn shard_of_partition(&self, partition: PartitionId) -> Option<&Shard> {
         self.shards
             .get(usize::from(partition.get()).checked_rem(self.shards.len())?)
+    }
+}
+
+/// One pass over everything.
+async fn scrub_once(mut scrub: Scrub) {
+    while let Some(step) = scrub.step().await {
+        if step.is_pass_over {
+            return;
+        }
     }
 }
 

@@ -25,6 +25,8 @@ pub struct Process {
     pub clock: Clock,
     /// Whether an operator has accepted that the store may have lost something.
     pub accepts_loss: bool,
+    /// Whether it is to read everything it holds in the background.
+    pub scrubs: bool,
 }
 
 /// What a store says of a key since its start.
