@@ -30,7 +30,7 @@ use crate::commit::{CommitChoice, CommitPolicy};
 use crate::lifetimes::Lifetimes;
 use crate::limits::{
     BUFFERS_PER_CORE_DEFAULT_BYTES, CONNECTIONS_PER_CORE_DEFAULT, FLUSH_INTERVAL_DEFAULT_MS,
-    STOP_TIMEOUT_DEFAULT, VOLUME_BYTES_DEFAULT,
+    SCRUB_RATE_DEFAULT_BYTES, STOP_TIMEOUT_DEFAULT, VOLUME_BYTES_DEFAULT,
 };
 use crate::logging::{LogFormat, LogLevel};
 use crate::options::Options;
@@ -101,6 +101,8 @@ pub(crate) struct NamespaceConfiguration {
     pub(crate) lifetimes: Lifetimes,
     /// Memory of the record caches of all its shards together; 0 for none.
     pub(crate) record_cache_bytes: u64,
+    /// Bytes a second that a scrub of its volume reads; 0 for no scrub.
+    pub(crate) scrub_rate_bytes: u64,
     /// Memory of the indexes of all its shards together; `None` for a share of what the memory plan leaves.
     pub(crate) index_memory_bytes: Option<u64>,
     /// The longest content of a record that is written; `None` for what the volume can hold.
@@ -160,6 +162,7 @@ impl NamespaceConfiguration {
             durability: DurabilityChoice::Kernel,
             lifetimes: Lifetimes::default(),
             record_cache_bytes: 0,
+            scrub_rate_bytes: SCRUB_RATE_DEFAULT_BYTES,
             index_memory_bytes: None,
             record_bytes_max: None,
         }

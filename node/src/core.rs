@@ -10,6 +10,7 @@ mod allocation_tests;
 mod gather;
 mod orders;
 mod quiet;
+mod scrub;
 mod serve;
 mod start;
 mod truncate;

@@ -25,6 +25,19 @@ pub(crate) const INDEX_BYTES_MIN: u64 = 2 << 20;
 pub(crate) const VOLUME_BYTES_DEFAULT: u64 = 4 << 30;
 /// How often buffered writes are sent to the devices unless the configuration says it, in ms.
 pub(crate) const FLUSH_INTERVAL_DEFAULT_MS: u64 = 100;
+
+/// Bytes a second that a scrub reads of a namespace unless told otherwise: some 250 reads of small records, a few
+/// milliseconds of CPU and a small part of what any drive does; a record is looked at once in eleven days in 1 TB.
+pub(crate) const SCRUB_RATE_DEFAULT_BYTES: u64 = 1 << 20;
+/// The slowest scrub: with 256 shards 256 bytes a second each.
+pub(crate) const SCRUB_RATE_MIN_BYTES: u64 = 64 << 10;
+/// What a scrub reads of a shard, one read after the other, before it waits: some sixteen reads of small records, few
+/// enough that a get seldom meets more than one of them at the drive.
+pub(crate) const SCRUB_BURST_BYTES: u64 = 64 << 10;
+/// How long a scrub rests between two passes over a shard, in ms: what holds little is not read all the time.
+pub(crate) const SCRUB_REST_MS: u64 = 60_000;
+/// How often a scrub that has nothing to do looks whether that has changed, in ms.
+pub(crate) const SCRUB_LOOK_AGAIN_MS: u64 = 1_000;
 /// The longest that it may say, in ms: what a crash takes back of what was answered.
 pub(crate) const FLUSH_INTERVAL_MAX_MS: u64 = 1000;
 /// From what time on an operation is slow unless the configuration says it, in microseconds: a hundred times what

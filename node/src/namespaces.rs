@@ -21,6 +21,8 @@ pub(crate) struct Policy {
     pub(crate) lifetimes: Lifetimes,
     /// The longest content that is written; `None` for what the volume can hold.
     pub(crate) record_bytes_max: Option<u64>,
+    /// Bytes a second that its scrubs read together, on all cores; 0 for no scrub.
+    pub(crate) scrub_rate_bytes: u64,
 }
 
 impl Policy {
@@ -29,6 +31,7 @@ impl Policy {
         Self {
             lifetimes: namespace.lifetimes,
             record_bytes_max: namespace.record_bytes_max,
+            scrub_rate_bytes: namespace.scrub_rate_bytes,
         }
     }
 

@@ -80,6 +80,11 @@ impl Shards {
         }
     }
 
+    /// How many the namespace has, on all cores.
+    pub(crate) const fn count_of_all(&self) -> u16 {
+        self.shard_count
+    }
+
     /// The shard that owns `partition`, if it is one of this core's.
     pub(crate) fn owner(&self, partition: PartitionId) -> Option<&Shard> {
         let number = partition.get() % self.shard_count.max(1);

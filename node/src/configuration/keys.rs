@@ -15,7 +15,7 @@ use super::units::{
 };
 use super::{Configuration, CoreChoice, NamespaceConfiguration};
 use crate::commit::CommitChoice;
-use crate::limits::{BUFFERS_PER_CORE_BYTES, CONNECTIONS_PER_CORE_MAX};
+use crate::limits::{BUFFERS_PER_CORE_BYTES, CONNECTIONS_PER_CORE_MAX, SCRUB_RATE_MIN_BYTES};
 use crate::logging::{LogFormat, LogLevel};
 
 /// Tables whose keys are about the node.
@@ -145,7 +145,7 @@ const NODE_KEYS: [KeyOf<Configuration>; 11] = [
     ),
 ];
 
-const NAMESPACE_KEYS: [KeyOf<NamespaceConfiguration>; 13] = [
+const NAMESPACE_KEYS: [KeyOf<NamespaceConfiguration>; 14] = [
     fixed(
         "storage",
         |namespace, value| {
@@ -265,6 +265,22 @@ const NAMESPACE_KEYS: [KeyOf<NamespaceConfiguration>; 13] = [
         |namespace| {
             let interval_ms = namespace.commit.flush_interval.as_millis();
             Some(quoted(&show_ms(u64::try_from(interval_ms).ok()?)))
+        },
+    ),
+    live(
+        "scrub_rate",
+        |namespace, value| {
+            let fits = |bytes: &u64| *bytes >= SCRUB_RATE_MIN_BYTES;
+            let size = size_or(value, "none").filter(|size| size.as_ref().is_none_or(fits));
+            put(
+                &mut namespace.scrub_rate_bytes,
+                size.map(Option::unwrap_or_default)
+                    .ok_or("a size from \"64 KiB\" on, for each second, or \"none\""),
+            )
+        },
+        |namespace| {
+            let rate = Some(namespace.scrub_rate_bytes).filter(|bytes| *bytes > 0);
+            Some(shown_or(rate.map(show_size), "none"))
         },
     ),
     live(

@@ -86,6 +86,7 @@ impl Configuration {
             if let Some(found) = found {
                 namespace.lifetimes = found.lifetimes;
                 namespace.record_bytes_max = found.record_bytes_max;
+                namespace.scrub_rate_bytes = found.scrub_rate_bytes;
             }
         }
         reload

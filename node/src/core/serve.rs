@@ -9,7 +9,7 @@ use corelith_wire::NamespaceId;
 use glommio::Task;
 
 use super::start::Inbound;
-use super::{Core, Order, quiet};
+use super::{Core, Order, quiet, scrub};
 use crate::connection::{self, Connection};
 use crate::hop::{FromCore, ToCore};
 use crate::limits::{HOPS_PER_STEP, REPEATED_AFTER_NS};
@@ -31,11 +31,14 @@ pub(super) async fn serve(
         .shards()
         .map(|shard| glommio::spawn_local(shard.run()))
         .collect();
-    let flushers: Vec<Task<()>> = core
+    let scrubs = core.namespaces.ids();
+    let scrubs = scrubs.flat_map(|id| scrub::of_namespace(core, id));
+    let in_background: Vec<Task<()>> = core
         .namespaces
         .ids()
         .filter_map(|id| flush(Rc::clone(core), id))
         .map(glommio::spawn_local)
+        .chain(scrubs)
         .collect();
     let mut acceptors = vec![glommio::spawn_local(accept_own(Rc::clone(core), own))];
     if let Some(shared) = shared {
@@ -79,8 +82,8 @@ pub(super) async fn serve(
     for reader in readers {
         reader.cancel().await;
     }
-    for flusher in flushers {
-        flusher.cancel().await;
+    for task in in_background {
+        task.cancel().await;
     }
     for shard in core.namespaces.shards() {
         shard.close();

@@ -88,6 +88,36 @@ pub(super) const RECORDS: &[Family] = &[
         of_shard(|shard| counters(shard).records_damaged),
     ),
     family(
+        "corelith_scrub_bytes_total",
+        "Bytes that scrubs have read.",
+        Counter,
+        of_shard(|shard| counters(shard).scrub_bytes),
+    ),
+    family(
+        "corelith_scrub_records_total",
+        "Records that scrubs have read.",
+        Counter,
+        of_shard(|shard| counters(shard).scrub_records),
+    ),
+    family(
+        "corelith_scrub_pass_records",
+        "Records that the scrub has read in the pass under way; corelith_records says of how many.",
+        Gauge,
+        of_shard(|shard| counters(shard).scrub_pass_records),
+    ),
+    family(
+        "corelith_scrub_passes_total",
+        "Passes over everything that scrubs have ended.",
+        Counter,
+        of_shard(|shard| counters(shard).scrub_passes),
+    ),
+    family(
+        "corelith_scrub_structures_damaged_total",
+        "Headers, footers and blocks of summaries that scrubs found damaged, each counted once.",
+        Counter,
+        of_shard(|shard| counters(shard).scrub_structures_damaged),
+    ),
+    family(
         "corelith_records_readable_again_total",
         "Records found damaged that could be read later.",
         Counter,
