@@ -81,6 +81,7 @@ fn a_configuration_that_is_written_out_reads_the_same() {
         durability = "fua"
         default_ttl = "12 h"
         ttl_max = "30 d"
+        scrub_rate = "2 MiB"
         record_size_max = "64 KiB"
     "#;
     let configuration = read(text);
@@ -178,6 +179,10 @@ fn values_that_a_key_does_not_take_are_answered_with_what_it_takes() {
         (
             "[namespace.a]\ndefault_ttl = \"3651 d\"",
             "line 2: default_ttl takes",
+        ),
+        (
+            "[namespace.a]\nscrub_rate = \"1 KiB\"",
+            "line 2: scrub_rate takes",
         ),
         (
             "[namespace.a]\nrecord_size_max = \"9 MiB\"",
