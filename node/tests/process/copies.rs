@@ -6,9 +6,10 @@ use std::os::unix::fs::FileExt;
 use corelith_wire::Status;
 
 use crate::peer::Peer;
-use crate::running::Node;
+use crate::running::{BINARY, Node, folder};
 
-const ONE_CORE: [&str; 6] = ["--size", "512M", "--shards", "4", "--cores", "1"];
+/// A node on which nobody but the test reads.
+const QUIET: &str = "[node]\ncores = 1\n[namespace.test]\nfile = \"v\"\nsize = \"512 MiB\"\nshards = 4\nscrub_rate = \"none\"\n";
 
 /// How many places of a process's own memory hold these bytes.
 fn places_of(needle: &[u8], process: u32) -> usize {
@@ -35,9 +36,11 @@ fn a_value_from_the_device_is_copied_once_and_from_the_cache_once_more() {
         .collect();
     let middle = value.as_bytes()[1000..3000].to_vec();
     // Where the device has put it, and the answer; with a cache, where that keeps it.
-    let cached = ["--record-cache", "16M"];
-    for (cache, expected) in [(&[][..], 2), (&cached[..], 3)] {
-        let mut node = Node::start_with(&[&ONE_CORE[..], cache].concat());
+    let cached = "record_cache = \"16 MiB\"\n";
+    for (cache, expected) in [("", 2), (cached, 3)] {
+        let folder = folder();
+        std::fs::write(folder.path().join("node.toml"), format!("{QUIET}{cache}")).unwrap();
+        let mut node = Node::start_in(folder, &[BINARY], &["--config", "node.toml"]);
         assert_eq!(Peer::greet(&node).put(1, &value), Status::Ok);
         assert_eq!(node.stop(), 0, "{}", node.log());
         node.start_again();
