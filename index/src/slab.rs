@@ -64,6 +64,8 @@ pub(crate) struct Moved {
 #[derive(Debug)]
 pub(crate) struct Slabs {
     chunks: Vec<Box<[u8]>>,
+    /// Told of each chunk before it is used.
+    prepare_chunk: fn(&mut [u8]),
     /// What each slab is used for, as [`SlabUse::word`] gives it.
     uses: Words,
     /// Free slabs, lowest first, so that the last chunk empties by itself.
@@ -95,10 +97,16 @@ impl Slabs {
     pub(crate) fn new() -> Self {
         Self {
             chunks: Vec::new(),
+            prepare_chunk: |_| (),
             uses: Words::default(),
             free: BinaryHeap::new(),
             stacks: vec![Stack::default(); GROUP_LINES_MAX + 1],
         }
+    }
+
+    /// See [`Index::prepare_memory_with`](crate::Index::prepare_memory_with).
+    pub(crate) fn prepare_chunks_with(&mut self, prepare: fn(&mut [u8])) {
+        self.prepare_chunk = prepare;
     }
 
     /// Whether inserts may still take blocks.
@@ -261,7 +269,9 @@ impl Slabs {
         );
         if slab == self.chunks.len() * CHUNK_SLABS {
             // Zeroed memory comes from the system untouched: it becomes resident as it is used.
-            self.chunks.push(vec![0; CHUNK_BYTES].into_boxed_slice());
+            let mut chunk = vec![0; CHUNK_BYTES].into_boxed_slice();
+            (self.prepare_chunk)(&mut chunk);
+            self.chunks.push(chunk);
         }
         self.uses.push(slab_use.word());
         narrow32(slab)
@@ -414,6 +424,22 @@ mod tests {
             assert!(slabs.free.len() <= FREE_SLAB_COUNT_MAX + 1);
             assert!(slabs.uses.len() <= slabs.chunks.len() * CHUNK_SLABS);
         }
+    }
+
+    #[test]
+    fn every_chunk_is_prepared_once_and_before_it_is_used() {
+        thread_local! {
+            static PREPARED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+        }
+        let mut slabs = Slabs::new();
+        slabs.prepare_chunks_with(|chunk| {
+            assert!(chunk.len() == CHUNK_BYTES && chunk.iter().all(|byte| *byte == 0));
+            PREPARED.set(PREPARED.get() + 1);
+        });
+        for _ in 0..2 * CHUNK_SLABS + 1 {
+            slabs.take_slab(SlabUse::Free);
+        }
+        assert_eq!((PREPARED.get(), slabs.chunks.len()), (3, 3));
     }
 
     #[test]

@@ -45,6 +45,14 @@ impl Index {
         }
     }
 
+    /// Has `prepare` called with each large piece of memory (2 MiB, zeroed) before it is first used: to ask the system for
+    /// huge pages, for instance. It is not to change the content.
+    #[must_use]
+    pub fn prepare_memory_with(mut self, prepare: fn(&mut [u8])) -> Self {
+        self.groups.slabs.prepare_chunks_with(prepare);
+        self
+    }
+
     /// The entries that may be `digest`'s: those with its tag, normally none or one.
     #[must_use]
     pub fn lookup(&self, digest: &Digest) -> Candidates<'_> {

@@ -69,6 +69,7 @@ pub use send_buffer::SendBuffer;
 pub use stream::{ReceiveFuture, SendFuture, ShutdownFuture, Stream, StreamError};
 pub use sys::fetch::prefetch_line;
 pub use sys::handover::adopt_descriptor;
+pub use sys::mapping::advise_huge_pages;
 pub use tasks::{LocalTask, LocalTasks, TasksFull};
 pub use wake::CoreWaker;
 pub use width::{to_u64, to_usize};

@@ -20,6 +20,26 @@ pub enum HugePages {
     None,
 }
 
+/// Asks the kernel to put memory on huge pages, as far as its ordinary pages lie wholly inside. Only advice: without huge
+/// pages, or in a process that must not use them, nothing changes.
+pub fn advise_huge_pages(memory: &mut [u8]) {
+    let start = memory.as_mut_ptr();
+    let head = start.addr().next_multiple_of(BUFFER_ALIGNMENT_BYTES) - start.addr();
+    let length =
+        memory.len().saturating_sub(head) / BUFFER_ALIGNMENT_BYTES * BUFFER_ALIGNMENT_BYTES;
+    let Some(pages) = memory.get_mut(head..head + length) else {
+        return;
+    };
+    let Some(pages_start) = NonNull::new(pages.as_mut_ptr()).filter(|_| length > 0) else {
+        return;
+    };
+    // SAFETY: the range is memory that the caller has borrowed; the advice changes no content.
+    let advised = unsafe { madvise(pages_start.cast(), length, MmapAdvise::MADV_HUGEPAGE) };
+    if let Err(error) = advised {
+        tracing::debug!(%error, "no huge pages");
+    }
+}
+
 /// Readable, writable, zeroed private memory; unmapped when dropped.
 pub(crate) struct Mapping {
     start: NonNull<u8>,
@@ -128,7 +148,7 @@ fn unmap(start: NonNull<u8>, length: usize) {
 
 #[cfg(test)]
 mod tests {
-    use super::Mapping;
+    use super::{Mapping, advise_huge_pages};
     use crate::limits::{BUFFER_ALIGNMENT_BYTES, HUGE_PAGE_BYTES};
     use crate::sys::memory::Block;
 
@@ -148,6 +168,42 @@ mod tests {
                 assert_eq!(block.address() % HUGE_PAGE_BYTES, 0);
             }
             block.as_mut_slice().fill(0xA5);
+        }
+    }
+
+    /// What the kernel says of the mapping that holds `address`, in /proc.
+    fn is_advised(address: usize) -> bool {
+        let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let mut holds_it = false;
+        for line in maps.lines() {
+            let range = line
+                .split(' ')
+                .next()
+                .and_then(|range| range.split_once('-'));
+            let ends = range.and_then(|(start, end)| {
+                let start = usize::from_str_radix(start, 16).ok()?;
+                Some(start..usize::from_str_radix(end, 16).ok()?)
+            });
+            if let Some(range) = ends {
+                holds_it = range.contains(&address);
+            } else if holds_it && let Some(flags) = line.strip_prefix("VmFlags:") {
+                return flags.split_whitespace().any(|flag| flag == "hg");
+            }
+        }
+        panic!("no mapping has {address:x}");
+    }
+
+    #[test]
+    fn advice_reaches_the_kernel_and_changes_no_content() {
+        let mut memory = vec![7_u8; 3 * HUGE_PAGE_BYTES];
+        advise_huge_pages(&mut memory);
+        assert!(memory.iter().all(|byte| *byte == 7));
+        assert!(is_advised(memory.as_ptr().addr() + HUGE_PAGE_BYTES));
+        // Less than a page: there is nothing to advise.
+        for length in [0, 1, 100, 4095] {
+            let mut memory = vec![9_u8; length];
+            advise_huge_pages(&mut memory);
+            assert!(memory.iter().all(|byte| *byte == 9));
         }
     }
 

@@ -6,7 +6,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use corelith_index::{Digest, Index, SetId, Shard as IndexShard};
-use corelith_io::{BufferPool, Clock, Device};
+use corelith_io::{BufferPool, Clock, Device, advise_huge_pages};
 use hashbrown::HashMap;
 
 use crate::announced::Announced;
@@ -395,7 +395,8 @@ fn empty_core(
         index: Index::new(
             index_shard,
             options.index_memory_bytes / 100 * INDEX_ADMITTED_PERCENT,
-        ),
+        )
+        .prepare_memory_with(advise_huge_pages),
         index_memory_bytes: options.index_memory_bytes,
         index_full_told_ms: None,
         segments: SegmentTable::new(places, label.segment_bytes),
