@@ -47,6 +47,9 @@ enum Found {
     Unused,
     /// Free or prepared: nothing in it counts.
     Empty(SegmentHeader),
+    /// Prepared, with batches of that life in it: the log went on elsewhere when its header could not be written, or
+    /// the drive has lost that.
+    Begun(SegmentHeader, Vec<Lsn>),
     Log(LogSegment),
     Unreadable,
 }
@@ -69,7 +72,7 @@ pub(super) async fn read_headers(
             (number, SegmentReader::new(core, number, place).read().await)
         })
         .buffered(RECOVERY_HEADERS_IN_FLIGHT);
-    let mut empty = Vec::new();
+    let (mut empty, mut begun) = (Vec::new(), Vec::new());
     let mut headers = Headers {
         log: Vec::new(),
         torn: Vec::new(),
@@ -80,9 +83,12 @@ pub(super) async fn read_headers(
         let (found, torn) = found?;
         headers.torn.extend(torn);
         let mut state = core.state.borrow_mut();
+        if let Found::Begun(_, lsns) = &found {
+            begun.push((number, lsns.clone()));
+        }
         match found {
             Found::Unused => {}
-            Found::Empty(header) => {
+            Found::Empty(header) | Found::Begun(header, _) => {
                 headers.note(&header);
                 state.segments.change(number, |segment| {
                     segment.become_free(header.life, header.freed_lsn);
@@ -101,6 +107,13 @@ pub(super) async fn read_headers(
                 state.segments.change(number, Segment::become_unreadable);
                 report.segments_unreadable += 1;
             }
+        }
+    }
+    for (number, lsns) in begun {
+        if lsns.iter().any(|lsn| headers.vouches_for(*lsn)) {
+            let mut state = core.state.borrow_mut();
+            state.segments.change(number, Segment::become_unreadable);
+            report.segments_unreadable += 1;
         }
     }
     headers.log.sort_by_key(|segment| segment.header.first_lsn);
@@ -138,6 +151,15 @@ impl Headers {
             first_lsn: header.durable_first_lsn,
             durable: header.durable,
         });
+    }
+
+    /// True if a header says that the segment with the batch at `lsn` held durable ones from there on: positions of
+    /// one segment have no gap up to a durable one, and none is given twice.
+    fn vouches_for(&self, lsn: Lsn) -> bool {
+        let mut vouched = self.vouched.iter();
+        vouched.any(|vouched| {
+            vouched.first_lsn != Lsn::NONE && vouched.first_lsn <= lsn && lsn <= vouched.durable
+        })
     }
 
     /// How many segments of the log are gone without a trace: the newest one says how many there were
@@ -214,10 +236,7 @@ impl<'a> SegmentReader<'a> {
         let found = match header.state {
             _ if header.shard != self.core.number => Found::Unreadable,
             SegmentUse::Free => Found::Empty(header),
-            SegmentUse::Prepared if self.has_lost_its_log_header(attached, &header).await? => {
-                Found::Unreadable
-            }
-            SegmentUse::Prepared => Found::Empty(header),
+            SegmentUse::Prepared => self.prepared(attached, header).await?,
             SegmentUse::Log => {
                 let footer = self.read_footer(attached).await?;
                 let footer = footer.filter(|footer| footer.life == header.life);
@@ -290,17 +309,17 @@ impl<'a> SegmentReader<'a> {
             || self.read_footer(attached).await?.is_some())
     }
 
-    /// True if a segment that says "prepared" has been part of the log in this very life: a footer or
-    /// one of its batches proves that others of its batches were durable, and they are only when a
-    /// header that says "log" is.
-    async fn has_lost_its_log_header(
+    /// What a segment that says "prepared" is. It has been part of the log in this very life if a footer or
+    /// one of its batches proves that others of its batches were durable: they are only when a header that
+    /// says "log" is. If its batches alone do not tell, headers of others may.
+    async fn prepared(
         &self,
         attached: &AttachedDevice,
-        header: &SegmentHeader,
-    ) -> Result<bool, OpenError> {
+        header: SegmentHeader,
+    ) -> Result<Found, OpenError> {
         let footer = self.read_footer(attached).await?;
         if footer.is_some_and(|footer| footer.life == header.life) {
-            return Ok(true);
+            return Ok(Found::Unreadable);
         }
         let lost = LogSegment {
             number: self.number,
@@ -308,7 +327,7 @@ impl<'a> SegmentReader<'a> {
             footer: None,
         };
         if !has_begun(self.core, &lost).await? {
-            return Ok(false);
+            return Ok(Found::Empty(header));
         }
         let found = scan_data(self.core, &lost, &|_| false).await?;
         let batches = || {
@@ -317,8 +336,12 @@ impl<'a> SegmentReader<'a> {
                 SummaryRow::Record(_) => None,
             })
         };
-        let first = batches().map(|batch| batch.lsn).min();
-        Ok(first.is_some_and(|first| batches().any(|batch| batch.durable >= first)))
+        let lsns: Vec<Lsn> = batches().map(|batch| batch.lsn).collect();
+        let first = lsns.iter().min();
+        if first.is_some_and(|first| batches().any(|batch| batch.durable >= *first)) {
+            return Ok(Found::Unreadable);
+        }
+        Ok(Found::Begun(header, lsns))
     }
 
     /// One write unit of the segment; `None` if the device does not return it. A device that is gone fails the
