@@ -46,6 +46,7 @@ fn measure(keys: u64) -> Result<(), Box<dyn Error>> {
             expiry: ExpirySeconds::NEVER,
             set: SetId::NONE,
             is_damaged: false,
+            is_moved: false,
         };
         index.insert(&Digest::from_bytes(bytes), entry)?;
     }

@@ -314,6 +314,7 @@ fn entry_of(key: u64) -> Outcome<Entry> {
         expiry: ExpirySeconds::NEVER,
         set: SetId::NONE,
         is_damaged: false,
+        is_moved: false,
     })
 }
 

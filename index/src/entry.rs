@@ -6,7 +6,7 @@
 //! | bytes | what | order |
 //! |---|---|---|
 //! | 0 to 7 | tag | least significant byte first |
-//! | 8 to 15 | address in bits 0 to 39, length 40 to 49, damaged 50, zero 51, set 52 to 63 | least first |
+//! | 8 to 15 | address in bits 0 to 39, length 40 to 49, damaged 50, moved 51, set 52 to 63 | least first |
 //! | 16 to 17 | generation | least first |
 //! | 18 to 21 | expiry | least first |
 
@@ -32,6 +32,8 @@ pub struct Entry {
     /// The record is known to be lost: it must be answered by an error, never as absent and never
     /// by an older version.
     pub is_damaged: bool,
+    /// It lies where reclaim has copied it, so it may be older than its neighbours.
+    pub is_moved: bool,
 }
 
 /// Bytes of a packed entry.
@@ -42,7 +44,8 @@ pub(crate) type PackedEntry = [u8; ENTRY_BYTES];
 
 const LENGTH_SHIFT: u32 = RecordAddress::BITS;
 const DAMAGED_SHIFT: u32 = LENGTH_SHIFT + RecordLength::BITS;
-const SET_SHIFT: u32 = DAMAGED_SHIFT + 2;
+const MOVED_SHIFT: u32 = DAMAGED_SHIFT + 1;
+const SET_SHIFT: u32 = MOVED_SHIFT + 1;
 const _: () = assert!(SetId::COUNT.ilog2() + SET_SHIFT == u64::BITS);
 /// The bit of `DAMAGED_SHIFT` in byte 14 of a packed entry.
 const DAMAGED_IN_BYTE: u8 = 1 << (DAMAGED_SHIFT - 48);
@@ -53,6 +56,7 @@ pub(crate) fn pack(tag: u64, entry: &Entry) -> PackedEntry {
     let word = entry.address.packed()
         | u64::from(entry.length.packed()) << LENGTH_SHIFT
         | u64::from(entry.is_damaged) << DAMAGED_SHIFT
+        | u64::from(entry.is_moved) << MOVED_SHIFT
         | u64::from(entry.set.get()) << SET_SHIFT;
     let [t0, t1, t2, t3, t4, t5, t6, t7] = tag.to_le_bytes();
     let [w0, w1, w2, w3, w4, w5, w6, w7] = word.to_le_bytes();
@@ -83,7 +87,7 @@ pub(crate) fn address_of(packed: &PackedEntry) -> RecordAddress {
 pub(crate) fn parts_of(packed: &PackedEntry) -> (Option<RecordAddress>, RecordLength) {
     let word = word_of(packed);
     let [.., g0, g1, _, _, _, _] = *packed;
-    let is_sound = word >> DAMAGED_SHIFT & 0b11 == 0 && (g0 | g1) != 0;
+    let is_sound = word >> DAMAGED_SHIFT & 1 == 0 && (g0 | g1) != 0;
     let address = RecordAddress::from_packed(word & RecordAddress::PACKED_MAX);
     let length = RecordLength::from_packed(low_bits(word >> LENGTH_SHIFT, RecordLength::BITS));
     (address.filter(|_| is_sound), length)
@@ -111,6 +115,7 @@ pub(crate) fn unpack(packed: &PackedEntry) -> Entry {
         expiry: ExpirySeconds::new(u32::from_le_bytes([e0, e1, e2, e3])),
         set: SetId::new(low_bits(word >> SET_SHIFT, SetId::COUNT.ilog2())).unwrap_or(SetId::NONE),
         is_damaged: word >> DAMAGED_SHIFT & 1 == 1,
+        is_moved: word >> MOVED_SHIFT & 1 == 1,
     }
 }
 
@@ -140,6 +145,7 @@ mod tests {
             expiry: ExpirySeconds::new(expiry),
             set: SetId::new(set).unwrap(),
             is_damaged: false,
+            is_moved: false,
         }
     }
 
@@ -155,6 +161,10 @@ mod tests {
             entry(1, 0, 1, 0, 4095),
             Entry {
                 is_damaged: true,
+                ..plain
+            },
+            Entry {
+                is_moved: true,
                 ..plain
             },
             Entry {

@@ -34,6 +34,7 @@ impl Keys {
             expiry: ExpirySeconds::NEVER,
             set: SetId::NONE,
             is_damaged: false,
+            is_moved: false,
         }
     }
 }

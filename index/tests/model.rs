@@ -116,6 +116,7 @@ impl Run {
             expiry: ExpirySeconds::new(self.random.random()),
             set: SetId::new(self.random.random_range(0..SetId::COUNT)).unwrap(),
             is_damaged: self.random.random_bool(0.1),
+            is_moved: self.random.random_bool(0.1),
         }
     }
 

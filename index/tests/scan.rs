@@ -30,6 +30,7 @@ fn entry(number: u64) -> Entry {
         expiry: ExpirySeconds::NEVER,
         set: SetId::NONE,
         is_damaged: false,
+        is_moved: false,
     }
 }
 

@@ -6,9 +6,9 @@ use corelith_index::IndexFull;
 use corelith_index::limits::SAME_TAG_COUNT_MAX;
 
 use crate::WriteError;
+use crate::batch::NewRecord;
 use crate::format::record_header::RecordFlags;
 use crate::limits::INDEX_FULL_TOLD_EVERY_MS;
-use crate::log::NewRecord;
 use crate::state::ShardCore;
 
 impl ShardCore {

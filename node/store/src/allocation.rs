@@ -13,7 +13,6 @@ use corelith_io::{
 use crate::committer::{Event, Work};
 use crate::format::fields::{u64_of, usize_of};
 use crate::format::segment_header::{SEGMENT_HEADER_COPIES, SegmentHeader, SegmentUse};
-use crate::limits::SEGMENTS_AVAILABLE_MIN;
 use crate::log::OpenSegment;
 use crate::place::SegmentPlace;
 use crate::segments::SegmentState;
@@ -124,12 +123,11 @@ async fn write_zeros(
     Ok(done)
 }
 
-/// Frees segments that hold nothing, when few are left to open.
+/// Frees segments that hold nothing, when few are left to open or their stale copies keep too many tombstones.
 pub(crate) fn start_freeing(core: &Rc<ShardCore>, work: &mut Work) {
     loop {
         let mut state = core.state.borrow_mut();
-        let available = state.segments.available(|slot| core.is_slot_fenced(slot));
-        if available > SEGMENTS_AVAILABLE_MIN {
+        if !core.wants_reclaim(&state) {
             return;
         }
         let Some(number) = state.segments.freeable() else {

@@ -6,17 +6,46 @@
 
 use std::rc::Rc;
 
-use corelith_index::RecordAddress;
+use corelith_index::{Digest, ExpirySeconds, Generation, RecordAddress, SetId};
 use corelith_io::{DmaBuffer, FrozenBuffer};
 
-use crate::Lsn;
+use crate::commit::Commit;
 use crate::format::batch_header::{BATCH_HEADER_BYTES, BatchHeader};
 use crate::format::binding::DeviceBinding;
 use crate::format::fields::{u64_of, usize_of};
-use crate::format::record_header::{RECORD_HEADER_BYTES, RecordHeader};
+use crate::format::record_header::{RECORD_HEADER_BYTES, RecordFlags, RecordHeader};
 use crate::format::summary::RecordRow;
 use crate::outcome::Outcome;
 use crate::place::SegmentNumber;
+use crate::{Lsn, Version};
+
+/// A record to append.
+pub(crate) struct NewRecord<'a> {
+    pub(crate) digest: Digest,
+    pub(crate) flags: RecordFlags,
+    pub(crate) generation: Generation,
+    pub(crate) set: SetId,
+    pub(crate) expiry: ExpirySeconds,
+    pub(crate) updated_ms: u64,
+    pub(crate) content: &'a [u8],
+    /// The place of the version that this one replaces in the index.
+    pub(crate) previous: Option<RecordAddress>,
+    /// When its writer is answered.
+    pub(crate) commit: Commit,
+    /// The version that it builds on is on its way, and its writer or one before was answered.
+    pub(crate) is_above_acknowledged: bool,
+    /// What the version that it replaces counts as live, in bytes; 0 if there is none.
+    pub(crate) replaced_bytes: u64,
+    /// What a copy keeps of the record that is moved; `None` for a new version.
+    pub(crate) moved: Option<Moved>,
+}
+
+/// What a move leaves as it is, beside what every record says.
+#[derive(Clone, Copy)]
+pub(crate) struct Moved {
+    pub(crate) version: Version,
+    pub(crate) content_checksum: u32,
+}
 
 /// A record in a batch, with what its application to the index needs.
 #[derive(Clone, Copy)]

@@ -21,6 +21,7 @@ use crate::log::{LogWrite, Submission};
 use crate::outcome::BatchEnd;
 use crate::place::SegmentNumber;
 use crate::planted::{PlantedBug, is_planted};
+use crate::reclaim::start_reclaim;
 use crate::seal::{SealError, seal};
 use crate::segments::SegmentState;
 use crate::state::{ShardCore, State};
@@ -51,6 +52,8 @@ pub(crate) enum Event {
     },
     /// A sweep of truncated records is over.
     Swept,
+    /// Reclaim has done what there was to do.
+    Reclaimed,
 }
 
 /// What the background task waits for.
@@ -88,6 +91,7 @@ fn start(core: &Rc<ShardCore>, work: &mut Work) {
         start_preparation(core, work);
         start_freeing(core, work);
         start_sweep(core, work);
+        start_reclaim(core, work);
     }
 }
 
@@ -222,7 +226,7 @@ fn handle(core: &ShardCore, event: Event) {
             }
         }
         Event::Freed { segment, result } => freed(core, segment, result),
-        Event::Swept => {}
+        Event::Swept | Event::Reclaimed => {}
     }
     core.room.notify_all();
 }

@@ -80,20 +80,55 @@ pub const KEY_QUEUE_MAX: usize = 128;
 /// means that another write of this very key, or a reuse of its segment, was settled in between.
 pub const READ_ATTEMPTS_MAX: usize = 32;
 
-/// Free segments that only deletes (and, when it is built, reclaim) may open: one for the log to
-/// write tombstones into, one for reclaim to move survivors into.
-pub const SEGMENTS_RESERVED: usize = 2;
-/// Segments without a live record are freed when no more than this many are left to open: early enough
-/// that a writer does not wait for it, late enough that a header is not rewritten for nothing.
-pub const SEGMENTS_AVAILABLE_MIN: usize = 2 * SEGMENTS_RESERVED;
+/// Free segments that reclaim alone may take: what lives in one segment fits another, so one takes the survivors
+/// of the victim while the other, which they may run over into, is prepared. A victim is free only when its
+/// survivors are durable.
+pub const SEGMENTS_FOR_RECLAIM: usize = 2;
+/// Free segments that new data leaves alone: those, and one for deletes, which take a whole write unit each if
+/// they come one by one, until reclaim has packed them.
+pub const SEGMENTS_RESERVED: usize = SEGMENTS_FOR_RECLAIM + 1;
+/// Reclaim begins when no more than this many segments are left to open, and segments that hold nothing are freed:
+/// early enough that a writer does not wait for it (one is opened while the next is prepared), late enough that
+/// as much as possible has died by then. Large shards keep more ready, see [`SEGMENTS_SPARE_SHARE`].
+pub const SEGMENTS_AVAILABLE_MIN: usize = SEGMENTS_RESERVED + 2;
+/// The part of a shard's segments that reclaim keeps ready beyond that: one in 128, less than a percent.
+pub const SEGMENTS_SPARE_SHARE: usize = 128;
+/// New data is refused while what lives would fill more than this part of the segments that are not reserved, in
+/// sixteenths: so that the emptiest segment gives back at least a sixteenth of itself.
+pub const LIVE_SIXTEENTHS_MAX: u64 = 15;
+/// A segment is worth reclaiming if at least this part of it comes back: one in 32, since the emptiest gives twice
+/// that, whatever is written meanwhile.
+pub const RECLAIM_GAIN_SHARE: u64 = 32;
+/// Tombstones may take this part of the live bytes, in percent; past it reclaim takes the segment that holds the
+/// pin.
+pub const TOMBSTONE_PERCENT_MAX: u64 = 5;
+/// What a tombstone takes in a batch, in bytes.
+pub const TOMBSTONE_BYTES: u64 = 64;
+/// What a record takes in a summary, with its share of parity, in bytes: 44 and an eighth.
+pub const SUMMARY_BYTES_PER_RECORD: u64 = 50;
+/// Rows of a victim that reclaim compares with the index before others have their turn: at some 100 ns each
+/// where the index is not in the caches, 50 us.
+pub const RECLAIM_ROWS_AT_ONCE: usize = 512;
+/// Bytes of a victim that one read brings at most, but for one longer record.
+pub const RECLAIM_READ_BYTES: u64 = 256 << 10;
+/// What reclaim checks and copies before others have their turn, in bytes, [`RECLAIM_RECORD_COST`] of them for each record: some
+/// 60 us.
+pub const RECLAIM_PIECE_BYTES: u64 = 64 << 10;
+/// What a record costs to check, to look up and to copy beside its bytes, in bytes copied.
+pub const RECLAIM_RECORD_COST: u64 = 512;
+/// Batches of survivors that may be on their way at once: one travels while the next fills. The other places in
+/// flight are for clients.
+pub const RECLAIM_BATCHES_MAX: usize = 2;
+/// Times that reclaim goes through what is left in a victim because newer versions were on their way.
+pub const RECLAIM_PASSES_MAX: usize = 8;
 /// Summary blocks that are encoded before the core may do something else: 64 of 4 KiB are 6,000 rows,
 /// some 60 us.
 pub const SUMMARY_BLOCKS_AT_ONCE: usize = 64;
 /// Fewest segments a shard can work with: one open, one being sealed, one to hold data, and the reserve.
-pub const SEGMENTS_PER_SHARD_MIN: u64 = 3 + 2;
+pub const SEGMENTS_PER_SHARD_MIN: u64 = 3 + 3;
 const _: () = assert!(SEGMENTS_PER_SHARD_MIN == 3 + SEGMENTS_RESERVED_U64);
-const SEGMENTS_RESERVED_U64: u64 = 2;
-const _: () = assert!(SEGMENTS_RESERVED == 2);
+const SEGMENTS_RESERVED_U64: u64 = 3;
+const _: () = assert!(SEGMENTS_RESERVED == 3);
 
 /// Log positions skipped at every start. The highest position that recovery can see is behind those
 /// that were given by at most the batches open, queued and in flight, once for each write that failed

@@ -10,15 +10,14 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use corelith_index::{Digest, ExpirySeconds, Generation, RecordAddress, SetId};
 use corelith_io::{DmaBuffer, FrozenBuffer};
 
-use crate::batch::{Appended, Batch, OpenBatch, Writes};
+use crate::batch::{Appended, Batch, NewRecord, OpenBatch, Writes};
 use crate::commit::Commit;
 use crate::format::batch_header::{BATCH_HEADER_BYTES, BatchHeader};
 use crate::format::binding::DeviceBinding;
 use crate::format::fields::{u32_of, u64_of, usize_of};
-use crate::format::record_header::{RECORD_HEADER_BYTES, RecordFlags, RecordHeader};
+use crate::format::record_header::{RECORD_HEADER_BYTES, RecordHeader};
 use crate::format::segment_header::SEGMENT_HEADER_COPIES;
 use crate::format::summary::{BatchRow, RecordRow, SummaryRow, tail_bytes};
 use crate::limits::BATCH_BYTES_MAX;
@@ -26,23 +25,6 @@ use crate::outcome::Outcome;
 use crate::place::{RecordPlace, SegmentNumber, SegmentPlace};
 use crate::planted::{PlantedBug, is_planted};
 use crate::{Life, Lsn, Version};
-
-/// A record to append.
-pub(crate) struct NewRecord<'a> {
-    pub(crate) digest: Digest,
-    pub(crate) flags: RecordFlags,
-    pub(crate) generation: Generation,
-    pub(crate) set: SetId,
-    pub(crate) expiry: ExpirySeconds,
-    pub(crate) updated_ms: u64,
-    pub(crate) content: &'a [u8],
-    /// The place of the version that this one replaces in the index.
-    pub(crate) previous: Option<RecordAddress>,
-    /// When its writer is answered.
-    pub(crate) commit: Commit,
-    /// The version that it builds on is on its way, and its writer or one before was answered.
-    pub(crate) is_above_acknowledged: bool,
-}
 
 /// The segment that the log appends to, or one that waits for its summary.
 pub(crate) struct OpenSegment {
@@ -209,6 +191,19 @@ impl Log {
             .is_some_and(|segment| self.fits_segment(segment, segment.end_bytes, used, 2))
     }
 
+    /// The same behind the open batch, if there is one.
+    pub(crate) fn fits_open_segment_behind(&self, stored_bytes: u64) -> bool {
+        let used = u64_of(BATCH_HEADER_BYTES) + stored_bytes;
+        let unit = self.geometry.write_unit_bytes;
+        let end = self
+            .open
+            .as_ref()
+            .map(|batch| batch.offset_bytes + u64_of(batch.padded_bytes(unit)));
+        self.segment.as_ref().is_some_and(|segment| {
+            self.fits_segment(segment, end.unwrap_or(segment.end_bytes), used, 2)
+        })
+    }
+
     /// Every batch leaves room for the summary that its rows will need.
     fn fits_segment(
         &self,
@@ -259,7 +254,9 @@ impl Log {
         record: &NewRecord<'_>,
         prepared: Option<u32>,
     ) -> (Appended, Lsn, Rc<Outcome>) {
-        let version = self.next_version;
+        let version = record
+            .moved
+            .map_or(self.next_version, |moved| moved.version);
         let (Some(batch), Some(segment)) = (&mut self.open, &mut self.segment) else {
             unreachable!("a record is appended to an open batch");
         };
@@ -274,9 +271,10 @@ impl Log {
             expiry: record.expiry,
         };
         let header = RecordHeader {
-            content_checksum: match prepared {
-                Some(checksum) => checksum,
-                None => RecordHeader::checksum_content(record.content),
+            content_checksum: match (record.moved, prepared) {
+                (Some(moved), _) => moved.content_checksum,
+                (None, Some(checksum)) => checksum,
+                (None, None) => RecordHeader::checksum_content(record.content),
             },
             content_bytes: row.content_bytes,
             flags: row.flags,
@@ -309,7 +307,9 @@ impl Log {
         };
         batch.writes.records.push(appended);
         segment.rows.push(SummaryRow::Record(row));
-        self.next_version = version.advanced(1);
+        if record.moved.is_none() {
+            self.next_version = version.advanced(1);
+        }
         (appended, batch.lsn, Rc::clone(&batch.writes.outcome))
     }
 

@@ -9,7 +9,7 @@ use corelith_io::FrozenBuffer;
 use crate::format::record_header::RecordFlags;
 use crate::outcome::Outcome;
 use crate::record::Record;
-use crate::state::Pending;
+use crate::state::{Pending, length_of};
 use crate::store_clock::StoreClock;
 use crate::writer::Current;
 
@@ -95,6 +95,21 @@ impl Newest {
                 let row = &pending.appended.row;
                 let deleted = row.flags.contains(RecordFlags::TOMBSTONE);
                 (!deleted).then_some(pending.appended.address)
+            }
+        }
+    }
+
+    /// What it counts as live, in bytes.
+    pub(crate) fn live_bytes(&self) -> u64 {
+        match self {
+            Self::Absent { .. } | Self::Truncating(_) => 0,
+            Self::Durable { entry, .. } => entry.length.bytes_max().into(),
+            Self::Pending { pending, .. } => {
+                let row = &pending.appended.row;
+                if row.flags.contains(RecordFlags::TOMBSTONE) {
+                    return 0;
+                }
+                length_of(&pending.appended).bytes_max().into()
             }
         }
     }

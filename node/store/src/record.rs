@@ -95,6 +95,11 @@ impl Record {
         self.all_bytes().get(self.start..end).unwrap_or_default()
     }
 
+    /// What its header says.
+    pub(crate) const fn header(&self) -> &RecordHeader {
+        &self.header
+    }
+
     /// The life of the segment that it was read from.
     pub(crate) const fn life(&self) -> Life {
         self.life

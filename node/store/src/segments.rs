@@ -58,11 +58,17 @@ pub(crate) struct Segment {
     pub(crate) live_records: u32,
     /// Dead records that are not tombstones: stale copies that a lost tombstone would bring back.
     pub(crate) dead_records: u32,
+    /// Of those, copies that reclaim made: they may be older than the others.
+    pub(crate) dead_copies: u32,
     pub(crate) tombstones: u32,
     /// Newest tombstone in it.
     pub(crate) tombstone_version_max: Version,
-    /// No record in it is older.
+    /// No record in it is older, but for copies that reclaim made.
     pub(crate) version_min: Version,
+    /// None of those is older.
+    pub(crate) copy_version_min: Version,
+    /// Live records that reclaim found in it and could not move: it is left alone while it holds as many.
+    pub(crate) unmovable: u32,
 }
 
 impl Segment {
@@ -79,9 +85,12 @@ impl Segment {
             live_bytes: 0,
             live_records: 0,
             dead_records: 0,
+            dead_copies: 0,
             tombstones: 0,
             tombstone_version_max: Version::NONE,
             version_min: Version::MAX,
+            copy_version_min: Version::MAX,
+            unmovable: 0,
         }
     }
 
@@ -104,7 +113,25 @@ impl Segment {
         self.version_min = Version::NONE;
     }
 
-    const fn holds_log(&self) -> bool {
+    /// No dead record in it is older; `None` if there is no dead record.
+    fn pin(&self) -> Option<Version> {
+        if !self.holds_log() || self.dead_records == 0 {
+            return None;
+        }
+        let of_copies = (self.dead_copies > 0).then_some(self.copy_version_min);
+        let of_others = (self.dead_records > self.dead_copies).then_some(self.version_min);
+        of_copies.into_iter().chain(of_others).min()
+    }
+
+    /// A live record of `length` is not live any more.
+    fn bury(&mut self, length: RecordLength) {
+        assert!(self.live_records > 0, "a record dies once");
+        self.live_records -= 1;
+        let live_bytes = self.live_bytes;
+        self.live_bytes = live_bytes.saturating_sub(u64::from(length.bytes_max()));
+    }
+
+    pub(crate) const fn holds_log(&self) -> bool {
         match self.state {
             SegmentState::Open
             | SegmentState::Closed
@@ -150,8 +177,44 @@ pub(crate) struct SegmentTable {
     available_by_slot: Vec<usize>,
     /// Segments prepared or being prepared.
     ready: usize,
+    /// Segments being freed.
+    freeing: usize,
+    /// What lives in all of them.
+    held: Held,
     /// Nothing has changed since a search for a segment to free found none.
     nothing_freeable: bool,
+    /// The same for a search for a segment to reclaim.
+    nothing_reclaimable: bool,
+}
+
+/// What segments hold that must be kept.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Held {
+    /// Bytes of live records, in the index's rounding.
+    pub(crate) live_bytes: u64,
+    pub(crate) live_records: u64,
+    pub(crate) tombstones: u64,
+    /// Segments that cannot be used.
+    pub(crate) lost_segments: u64,
+}
+
+impl Held {
+    fn of(segment: &Segment) -> Self {
+        let is_lost = matches!(segment.state, SegmentState::Lost | SegmentState::Unusable);
+        Self {
+            live_bytes: segment.live_bytes,
+            live_records: segment.live_records.into(),
+            tombstones: segment.tombstones.into(),
+            lost_segments: is_lost.into(),
+        }
+    }
+
+    const fn replace(&mut self, before: &Self, after: &Self) {
+        self.live_bytes = self.live_bytes + after.live_bytes - before.live_bytes;
+        self.live_records = self.live_records + after.live_records - before.live_records;
+        self.tombstones = self.tombstones + after.tombstones - before.tombstones;
+        self.lost_segments = self.lost_segments + after.lost_segments - before.lost_segments;
+    }
 }
 
 /// How many segments are in which condition.
@@ -188,7 +251,10 @@ impl SegmentTable {
             segment_bytes,
             available_by_slot,
             ready: 0,
+            freeing: 0,
+            held: Held::default(),
             nothing_freeable: false,
+            nothing_reclaimable: false,
         }
     }
 
@@ -216,11 +282,18 @@ impl SegmentTable {
             return;
         };
         let (was_available, was_ready) = (segment.is_available(), segment.is_ready());
+        let (state_before, was_freeing) = (segment.state, segment.state == SegmentState::Freeing);
+        let before = Held::of(segment);
         change(segment);
         let (is_available, is_ready) = (segment.is_available(), segment.is_ready());
+        let is_freeing = segment.state == SegmentState::Freeing;
+        let (after, state_after) = (Held::of(segment), segment.state);
         let slot = usize::from(segment.place.slot);
+        self.held.replace(&before, &after);
         self.nothing_freeable = false;
+        self.nothing_reclaimable &= state_before == state_after;
         self.ready = self.ready + usize::from(is_ready) - usize::from(was_ready);
+        self.freeing = self.freeing + usize::from(is_freeing) - usize::from(was_freeing);
         if let Some(count) = self.available_by_slot.get_mut(slot) {
             *count = *count + usize::from(is_available) - usize::from(was_available);
         }
@@ -264,10 +337,28 @@ impl SegmentTable {
     }
 
     /// True if a segment is being freed.
-    pub(crate) fn is_freeing(&self) -> bool {
-        self.segments
-            .iter()
-            .any(|segment| segment.state == SegmentState::Freeing)
+    pub(crate) const fn is_freeing(&self) -> bool {
+        self.freeing > 0
+    }
+
+    /// False if the last search for a segment to reclaim found none, and nothing has changed since.
+    pub(crate) const fn may_be_reclaimable(&self) -> bool {
+        !self.nothing_reclaimable
+    }
+
+    /// A search for a segment to reclaim has found none.
+    pub(crate) const fn note_nothing_reclaimable(&mut self) {
+        self.nothing_reclaimable = true;
+    }
+
+    /// What must be kept of all of them.
+    pub(crate) const fn held(&self) -> Held {
+        self.held
+    }
+
+    /// How many there are.
+    pub(crate) const fn len(&self) -> usize {
+        self.segments.len()
     }
 
     /// The segment to prepare next: one on the device with the most that are free, so that the
@@ -333,24 +424,24 @@ impl SegmentTable {
 
     /// The smallest version in any segment of the log that holds a dead record, with that segment, and
     /// the smallest in any other.
-    fn pins(&self) -> ((Version, Option<SegmentNumber>), Version) {
+    pub(crate) fn pins(&self) -> ((Version, Option<SegmentNumber>), Version) {
         let (mut lowest, mut second) = ((Version::MAX, None), Version::MAX);
         for (number, segment) in self.iter() {
-            if !segment.holds_log() || segment.dead_records == 0 {
+            let Some(pin) = segment.pin() else {
                 continue;
-            }
-            if segment.version_min < lowest.0 {
+            };
+            if pin < lowest.0 {
                 second = lowest.0;
-                lowest = (segment.version_min, Some(number));
+                lowest = (pin, Some(number));
             } else {
-                second = second.min(segment.version_min);
+                second = second.min(pin);
             }
         }
         (lowest, second)
     }
 
     /// True if a segment of the log that began before `lsn` has no summary.
-    fn has_unsealed_before(&self, lsn: Lsn) -> bool {
+    pub(crate) fn has_unsealed_before(&self, lsn: Lsn) -> bool {
         self.segments.iter().any(|segment| {
             matches!(segment.state, SegmentState::Closed | SegmentState::Lost)
                 && segment.first_lsn < lsn
@@ -377,37 +468,38 @@ impl SegmentTable {
 
     /// A record of `length` at `address` is the newest of its key.
     pub(crate) fn note_live(&mut self, address: RecordAddress, length: RecordLength) {
-        if let Some(segment) = self.segment_of(address) {
+        self.tally_at(address, |segment| {
             segment.live_records += 1;
             segment.live_bytes += u64::from(length.bytes_max());
-        }
+        });
     }
 
     /// The record of `length` at `address` has been superseded.
-    pub(crate) fn note_dead(&mut self, address: RecordAddress, length: RecordLength) {
-        if let Some(segment) = self.segment_of(address) {
-            assert!(segment.live_records > 0, "a record dies once");
-            segment.live_records -= 1;
+    pub(crate) fn note_dead(
+        &mut self,
+        address: RecordAddress,
+        length: RecordLength,
+        is_copy: bool,
+    ) {
+        self.tally_at(address, |segment| {
+            segment.bury(length);
             segment.dead_records += 1;
-            segment.live_bytes = segment
-                .live_bytes
-                .saturating_sub(u64::from(length.bytes_max()));
-            if segment.live_records == 0 {
-                self.nothing_freeable = false;
-            }
-        }
+            segment.dead_copies += u32::from(is_copy);
+        });
+    }
+
+    /// A copy at `address` is durable and nothing points at it.
+    pub(crate) fn note_stale_copy(&mut self, address: RecordAddress) {
+        self.tally_at(address, |segment| {
+            segment.dead_records += 1;
+            segment.dead_copies += 1;
+        });
     }
 
     /// The truncation of `length` at `address` is not live any more. It is no stale copy that a lost
     /// tombstone would bring back.
     pub(crate) fn note_swept(&mut self, address: RecordAddress, length: RecordLength) {
-        if let Some(segment) = self.segment_of(address) {
-            assert!(segment.live_records > 0, "a truncation is let go once");
-            segment.live_records -= 1;
-            let live_bytes = segment.live_bytes;
-            segment.live_bytes = live_bytes.saturating_sub(u64::from(length.bytes_max()));
-            self.nothing_freeable = false;
-        }
+        self.tally_at(address, |segment| segment.bury(length));
     }
 
     /// A truncation covers every tombstone so far.
@@ -416,30 +508,55 @@ impl SegmentTable {
             segment.tombstones = 0;
             segment.tombstone_version_max = Version::NONE;
         }
+        self.held.tombstones = 0;
         self.nothing_freeable = false;
+        self.nothing_reclaimable = false;
     }
 
     /// A tombstone in the segment is not needed any more: another covers it.
     pub(crate) fn note_covered(&mut self, number: SegmentNumber) {
-        if let Some(segment) = self.segment_mut(number) {
+        self.tally(number, |segment| {
             assert!(segment.tombstones > 0, "a tombstone is let go once");
             segment.tombstones -= 1;
-            self.nothing_freeable = false;
-        }
+        });
     }
 
     /// A tombstone of `version` stands in the segment.
     pub(crate) fn note_tombstone(&mut self, number: SegmentNumber, version: Version) {
-        if let Some(segment) = self.segment_mut(number) {
+        self.tally(number, |segment| {
             segment.tombstones += 1;
             segment.tombstone_version_max = segment.tombstone_version_max.max(version);
+        });
+    }
+
+    /// A copy of a record of `version` stands in the segment.
+    pub(crate) fn note_moved(&mut self, number: SegmentNumber, version: Version) {
+        if let Some(segment) = self.segment_mut(number) {
+            segment.copy_version_min = segment.copy_version_min.min(version);
         }
     }
 
-    /// A record of `version`, which may be older than the segment's header says, stands in it.
-    pub(crate) fn note_version(&mut self, number: SegmentNumber, version: Version) {
-        if let Some(segment) = self.segment_mut(number) {
-            segment.version_min = segment.version_min.min(version);
+    /// Changes what is counted of the segment of `address`.
+    fn tally_at(&mut self, address: RecordAddress, change: impl FnOnce(&mut Segment)) {
+        if let Some(place) = RecordPlace::unpack(address, self.segment_bytes) {
+            self.tally(place.segment, change);
+        }
+    }
+
+    /// Changes what is counted of a segment, and not its state.
+    fn tally(&mut self, number: SegmentNumber, change: impl FnOnce(&mut Segment)) {
+        let Some(segment) = self.segment_mut(number) else {
+            return;
+        };
+        let before = Held::of(segment);
+        change(segment);
+        let after = Held::of(segment);
+        self.held.replace(&before, &after);
+        if after.live_records < before.live_records || after.tombstones < before.tombstones {
+            self.nothing_reclaimable = false;
+        }
+        if after.live_records == 0 {
+            self.nothing_freeable = false;
         }
     }
 
@@ -452,18 +569,9 @@ impl SegmentTable {
             total: u64_of(self.segments.len()),
             available: u64_of(self.available(|_| false)),
             lost: u64_of(lost.count()),
-            live_bytes: self.segments.iter().map(|segment| segment.live_bytes).sum(),
-            tombstones: self
-                .segments
-                .iter()
-                .map(|segment| u64::from(segment.tombstones))
-                .sum(),
+            live_bytes: self.held.live_bytes,
+            tombstones: self.held.tombstones,
         }
-    }
-
-    fn segment_of(&mut self, address: RecordAddress) -> Option<&mut Segment> {
-        let place = RecordPlace::unpack(address, self.segment_bytes)?;
-        self.segment_mut(place.segment)
     }
 
     fn segment_mut(&mut self, number: SegmentNumber) -> Option<&mut Segment> {
@@ -515,11 +623,11 @@ mod tests {
         let (here, there) = (address(&table, 0), address(&table, 0));
         table.note_live(here, length);
         table.note_live(there, length);
-        table.note_dead(here, length);
+        table.note_dead(here, length, false);
         table.note_tombstone(second, Version::new(9));
         assert_eq!(table.freeable(), None);
         // The live neighbour dies: segment 0 can go, and only when it is durably free, segment 1.
-        table.note_dead(there, length);
+        table.note_dead(there, length, false);
         assert_eq!(table.freeable(), Some(first));
         table.set_state(first, SegmentState::Freeing);
         assert_eq!(table.freeable(), None);

@@ -12,10 +12,10 @@ use corelith_index::{
 };
 use hashbrown::HashMap;
 
+use crate::batch::NewRecord;
 use crate::commit::Commit;
 use crate::format::record_header::RecordFlags;
 use crate::limits::{SET_NAME_BYTES_MAX, SETS_MAX};
-use crate::log::NewRecord;
 use crate::outcome::{BatchEnd, Outcome};
 use crate::state::{ShardCore, TagKey};
 use crate::truncation::TruncateError;
@@ -164,6 +164,14 @@ impl SetTable {
         self.definitions.get_mut(position)
     }
 
+    /// True if the definition of `set` that counts stands at `address`.
+    pub(crate) fn is_defined_at(&self, set: SetId, address: RecordAddress) -> bool {
+        let definition =
+            position(set).and_then(|position| self.definitions.get(position)?.as_ref());
+        let place = definition.and_then(|definition| definition.place);
+        place.is_some_and(|place| place.address == address)
+    }
+
     /// A definition that was on its way is settled.
     pub(crate) fn forget_pending(&mut self, set: SetId) {
         self.pending.retain(|pending| pending.set != set);
@@ -226,6 +234,7 @@ impl ShardCore {
                 generation: Generation::FIRST,
                 expiry: ExpirySeconds::NEVER,
                 set,
+                is_moved: false,
                 is_damaged: false,
             };
             match self.read_place_stubbornly(&entry).await {
@@ -270,6 +279,8 @@ impl ShardCore {
                 previous: None,
                 commit: Commit::Durable,
                 is_above_acknowledged: false,
+                replaced_bytes: 0,
+                moved: None,
             };
             match self.try_append(&record, &mut None)? {
                 Append::Done(_, outcome) => {

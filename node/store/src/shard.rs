@@ -19,6 +19,7 @@ use crate::log::{Log, LogGeometry};
 use crate::notify::Notify;
 use crate::place::SegmentPlace;
 use crate::progress::RecoveryProgress;
+use crate::reclaim::Reclaim;
 use crate::record::{Metadata, Record};
 use crate::record_cache::{RecordCache, RecordCacheStatistics};
 use crate::recovery::{RecoveryReport, recover};
@@ -343,7 +344,7 @@ impl Shard {
             pending: u64_of(state.pending.len()),
             batches_queued: u64_of(state.log.queued_batches()),
             writes_in_flight: u64_of(state.log.flights.len()),
-            is_full: self.core.is_full(&state.segments),
+            is_full: self.core.is_full(&state),
             is_fenced: self.core.is_fenced(),
             may_be_stale: self.core.stale.get(),
             truncations_unswept: state.truncations.unswept_count(),
@@ -407,6 +408,9 @@ fn empty_core(
             Version::new(1),
         ),
         pending: HashMap::new(),
+        moving: HashMap::new(),
+        relocations: 0,
+        reclaim: Reclaim::default(),
         pending_inserts: 0,
         acknowledged: 0,
         sets: SetTable::default(),

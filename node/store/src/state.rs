@@ -7,7 +7,7 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use corelith_index::{Digest, Entry, Index, IndexFull, RecordLength, ScanPosition};
+use corelith_index::{Digest, Entry, Index, IndexFull, RecordAddress, RecordLength, ScanPosition};
 use corelith_io::{BufferPool, Device, DeviceKind};
 use hashbrown::HashMap;
 
@@ -20,11 +20,11 @@ use crate::format::binding::DeviceBinding;
 use crate::format::fields::u64_of;
 use crate::format::record_header::{RecordFlags, RecordHeader};
 use crate::joined_reads::JoinedReads;
-use crate::limits::SEGMENTS_RESERVED;
 use crate::log::{Log, LogWrite};
 use crate::notify::Notify;
 use crate::outcome::{BatchEnd, Outcome};
 use crate::place::RecordPlace;
+use crate::reclaim::Reclaim;
 use crate::record_cache::RecordCache;
 use crate::segments::SegmentTable;
 use crate::sets::{DefinitionPlace, SetTable};
@@ -86,6 +86,12 @@ pub(crate) struct State {
     pub(crate) pending_inserts: u64,
     /// Pending records whose writers were answered ahead of the device.
     pub(crate) acknowledged: u64,
+    /// Records of which a copy is on its way, by their old places, and where the copy will be; `None` if the
+    /// record is about to be gone. Whoever builds on one builds on what it will be.
+    pub(crate) moving: HashMap<RecordAddress, Option<RecordAddress>>,
+    /// Counts entries of the index that were moved or taken out by the store itself.
+    pub(crate) relocations: u64,
+    pub(crate) reclaim: Reclaim,
     pub(crate) sets: SetTable,
     pub(crate) truncations: Truncations,
     /// `None` if the shard was given no memory for one.
@@ -98,10 +104,24 @@ pub(crate) struct State {
 pub struct Counters {
     /// Batches durable.
     pub batches: u64,
-    /// Records in them.
+    /// Records in them, but for copies that reclaim made.
     pub records: u64,
     /// Bytes of headers and contents of those records.
     pub record_bytes: u64,
+    /// Records that reclaim copied, tombstones included.
+    pub moved_records: u64,
+    /// Bytes of headers and contents of those copies.
+    pub moved_bytes: u64,
+    /// Segments that reclaim emptied.
+    pub segments_reclaimed: u64,
+    /// Bytes that reclaim read.
+    pub reclaim_read_bytes: u64,
+    /// Records that reclaim could not read back and left where they are.
+    pub reclaim_damaged: u64,
+    /// Tombstones that were not needed any more when reclaim met them.
+    pub tombstones_dropped: u64,
+    /// Expired records that were taken out of the index.
+    pub expired_removed: u64,
     /// Bytes of those batches, padding and batch headers included.
     pub batch_bytes: u64,
     /// Bytes of those batches behind their last record, up to the write unit.
@@ -180,13 +200,6 @@ impl ShardCore {
         !self.devices.is_empty() && self.devices.iter().all(|device| device.device.is_fenced())
     }
 
-    /// True if no segment but the reserve is left to open, and none is about to be.
-    pub(crate) fn is_full(&self, segments: &SegmentTable) -> bool {
-        segments.available(|slot| self.is_slot_fenced(slot)) <= SEGMENTS_RESERVED
-            && !segments.is_freeing()
-            && !segments.may_be_freeable()
-    }
-
     /// True if nothing can be written to the device in `slot`.
     pub(crate) fn is_slot_fenced(&self, slot: u16) -> bool {
         self.device(slot)
@@ -207,13 +220,17 @@ impl State {
     /// Makes a settled batch visible: index and set table take its records in order.
     pub(crate) fn apply(&mut self, batch: &Batch) {
         self.counters.batches += 1;
-        self.counters.records += u64_of(batch.writes.records.len());
         self.counters.batch_bytes += u64_of(batch.length_bytes);
         let mut filled_bytes = u64_of(BATCH_HEADER_BYTES);
         for appended in &batch.writes.records {
             let stored = RecordHeader::stored_bytes(appended.row.content_bytes.into());
-            self.counters.record_bytes += stored;
             filled_bytes += stored;
+            if appended.row.flags.contains(RecordFlags::MOVED) {
+                self.apply_move(batch, appended);
+                continue;
+            }
+            self.counters.records += 1;
+            self.counters.record_bytes += stored;
             if appended.row.flags.contains(RecordFlags::TRUNCATION) {
                 self.truncate(appended);
             } else if appended.row.flags.contains(RecordFlags::META) {
@@ -245,8 +262,11 @@ impl State {
             let LogWrite::Batch(batch) = &flight.write else {
                 continue;
             };
+            let is_of_key = |flags: RecordFlags| {
+                !flags.contains(RecordFlags::META) && !flags.contains(RecordFlags::MOVED)
+            };
             let records = batch.writes.records.iter();
-            for appended in records.filter(|record| !record.row.flags.contains(RecordFlags::META)) {
+            for appended in records.filter(|record| is_of_key(record.row.flags)) {
                 let pending = Pending {
                     appended: *appended,
                     lsn: batch.lsn,
@@ -258,7 +278,7 @@ impl State {
         }
     }
 
-    fn define(&mut self, appended: &Appended, content: &[u8]) {
+    pub(crate) fn define(&mut self, appended: &Appended, content: &[u8]) {
         let name = std::str::from_utf8(content).unwrap_or_default();
         let place = DefinitionPlace {
             address: appended.address,
@@ -267,17 +287,17 @@ impl State {
         let replaced = self.sets.define(appended.row.set, name, place);
         self.segments.note_live(place.address, place.length);
         if let Some(old) = replaced {
-            self.segments.note_dead(old.address, old.length);
+            self.segments.note_dead(old.address, old.length, false);
         }
     }
 
-    fn bury(&mut self, appended: &Appended) {
+    pub(crate) fn bury(&mut self, appended: &Appended) {
         let row = &appended.row;
         let removed = appended
             .previous
             .and_then(|old| self.index.remove(&row.digest, old).zip(Some(old)));
         if let Some((entry, old)) = removed {
-            self.segments.note_dead(old, entry.length);
+            self.segments.note_dead(old, entry.length, entry.is_moved);
             if let Some(cache) = &mut self.record_cache {
                 cache.remove(old);
             }
@@ -297,6 +317,7 @@ impl State {
             expiry: row.expiry,
             set: row.set,
             is_damaged: false,
+            is_moved: false,
         };
         let replaced = appended
             .previous
@@ -307,7 +328,8 @@ impl State {
         );
         match replaced {
             Some((replaced, old)) => {
-                self.segments.note_dead(old, replaced.length);
+                self.segments
+                    .note_dead(old, replaced.length, replaced.is_moved);
                 self.segments.note_live(appended.address, entry.length);
             }
             // A new key, or one whose old entry was a truncated record's and has been swept out.
@@ -319,7 +341,7 @@ impl State {
     }
 
     /// What was just written is likely to be read, and its bytes are at hand.
-    fn cache_written(&mut self, batch: &Batch, appended: &Appended) {
+    pub(crate) fn cache_written(&mut self, batch: &Batch, appended: &Appended) {
         let Some(cache) = &mut self.record_cache else {
             return;
         };
@@ -330,6 +352,10 @@ impl State {
     }
 
     fn forget_pending(&mut self, appended: &Appended) {
+        if appended.row.flags.contains(RecordFlags::MOVED) {
+            self.forget_move(appended);
+            return;
+        }
         if appended.row.flags.contains(RecordFlags::TRUNCATION) {
             self.truncations.forget_pending();
             return;
@@ -356,6 +382,12 @@ pub(crate) fn length_of(appended: &Appended) -> RecordLength {
         unreachable!("a record longer than the index can tell is not appended");
     };
     length
+}
+
+/// What a record with a content of so many bytes counts as live, in bytes.
+pub(crate) fn length_of_content(content_bytes: usize) -> u64 {
+    let stored = RecordHeader::stored_bytes(u64_of(content_bytes));
+    stored_length(stored).map_or(stored, |length| length.bytes_max().into())
 }
 
 /// A stored length in the index's rounding.

@@ -16,13 +16,12 @@ use corelith_index::{
 };
 use hashbrown::HashMap;
 
-use crate::batch::Appended;
+use crate::batch::{Appended, NewRecord};
 use crate::commit::Commit;
 use crate::committer::{Event, Work};
 use crate::format::record_header::RecordFlags;
 use crate::format::summary::RecordRow;
 use crate::limits::{SWEEP_ENTRIES_MAX, SWEEP_SCAN_ENTRIES, SWEEP_SCANS_MAX};
-use crate::log::NewRecord;
 use crate::outcome::{BatchEnd, Outcome};
 use crate::pause::yield_once;
 use crate::place::RecordPlace;
@@ -63,8 +62,10 @@ struct LogPosition {
 /// The newest durable truncation of a set, or of all.
 #[derive(Clone, Copy, Debug)]
 struct Cutoff {
-    /// Where it stands in the log: every record of the set before is gone.
+    /// Where it first stood in the log: every record of the set before is gone.
     position: LogPosition,
+    /// Where it stands.
+    stands: LogPosition,
     /// Counts truncations since the start, so that a sweep knows which came after it had begun.
     number: u64,
     address: RecordAddress,
@@ -124,6 +125,53 @@ impl Truncations {
         self.is_unswept() && self.covers(segments, entry)
     }
 
+    /// True if a truncation whose records may still be in the index stands in the segment that began at `first_lsn`.
+    pub(crate) fn has_unswept_in(&self, first_lsn: Lsn) -> bool {
+        let mut cutoffs = self.cutoffs.values();
+        cutoffs.any(|cutoff| !cutoff.is_swept && cutoff.stands.first_lsn == first_lsn)
+    }
+
+    /// True if a truncation is durable that has deleted every version of a key of `set` up to `version`.
+    pub(crate) fn has_deleted_version(&self, set: SetId, version: Version) -> bool {
+        let is_newer = |set| {
+            let cutoff = self.cutoffs.get(&set);
+            cutoff.is_some_and(|cutoff| cutoff.version > version)
+        };
+        is_newer(SetId::NONE) || is_newer(set)
+    }
+
+    /// The digest of a copy of the truncation that `row` describes, if that is a tombstone and stands at
+    /// `address`: it says where the truncation first stood.
+    pub(crate) fn digest_to_move(
+        &self,
+        segments: &SegmentTable,
+        (shard, row, address): (u16, &RecordRow, RecordAddress),
+    ) -> Option<Digest> {
+        let cutoff = self.cutoffs.get(&row.set)?;
+        let is_this = cutoff.version == row.version
+            && cutoff.address == address
+            && position_of(segments, address) == Some(cutoff.stands);
+        (is_this && cutoff.is_swept).then(|| cutoff.position.to_digest(shard))
+    }
+
+    /// Lets go of the truncation that `row` describes, if that is a tombstone at `address` and below `pin`: its
+    /// segment is about to be freed, and no copy is made of it.
+    pub(crate) fn forget_needless(
+        &mut self,
+        row: &RecordRow,
+        (address, pin): (RecordAddress, Version),
+    ) {
+        if !row.flags.contains(RecordFlags::TRUNCATION) {
+            return;
+        }
+        let is_needless = |cutoff: &Cutoff| {
+            cutoff.is_swept && cutoff.address == address && cutoff.version == row.version
+        };
+        if self.cutoffs.get(&row.set).is_some_and(is_needless) && row.version < pin {
+            self.cutoffs.remove(&row.set);
+        }
+    }
+
     fn covers(&self, segments: &SegmentTable, entry: &Entry) -> bool {
         let Some(position) = position_of(segments, entry.address) else {
             return false;
@@ -175,9 +223,19 @@ impl State {
         row: &RecordRow,
         (address, length): (RecordAddress, RecordLength),
     ) {
-        let Some(position) = position_of(&self.segments, address) else {
+        let Some(stands) = position_of(&self.segments, address) else {
             return;
         };
+        let is_moved = row.flags.contains(RecordFlags::MOVED);
+        let position = if is_moved {
+            LogPosition::of_digest(&row.digest)
+        } else {
+            stands
+        };
+        // A copy may stand behind truncations that are newer than itself.
+        if is_moved && self.truncations.has_deleted_version(row.set, row.version) {
+            return;
+        }
         // As long as entries of its records are in the index they count as live where they stand, and pin
         // nothing: it must itself be live for as long.
         self.segments.note_live(address, length);
@@ -186,23 +244,44 @@ impl State {
         truncations.unswept_count += 1;
         let cutoff = Cutoff {
             position,
+            stands,
             number: truncations.count,
             address,
             length,
             version: row.version,
             is_swept: false,
         };
-        let covered: Vec<Cutoff> = if row.set == SetId::NONE {
-            truncations.cutoffs.drain().map(|(_, old)| old).collect()
-        } else {
-            truncations.cutoffs.remove(&row.set).into_iter().collect()
+        let is_covered = |set: &SetId, old: &mut Cutoff| {
+            (row.set == SetId::NONE || *set == row.set) && old.version <= row.version
         };
+        let covered = truncations.cutoffs.extract_if(is_covered);
+        let covered: Vec<Cutoff> = covered.map(|(_, old)| old).collect();
         truncations.cutoffs.insert(row.set, cutoff);
         for old in covered {
             self.let_go(&old);
         }
-        if row.set == SetId::NONE {
+        if row.set == SetId::NONE && !is_moved {
             self.segments.cover_tombstones();
+        }
+    }
+
+    /// A copy of a truncation is durable: it is needed no more where it stood before.
+    pub(crate) fn move_truncation(&mut self, appended: &Appended) {
+        let row = &appended.row;
+        let Some(stands) = position_of(&self.segments, appended.address) else {
+            return;
+        };
+        let Some(cutoff) = self.truncations.cutoffs.get_mut(&row.set) else {
+            return;
+        };
+        if cutoff.version != row.version || !cutoff.is_swept {
+            return;
+        }
+        cutoff.stands = stands;
+        cutoff.address = appended.address;
+        cutoff.length = length_of(appended);
+        if let Some(place) = RecordPlace::unpack(appended.address, self.segments.segment_bytes()) {
+            self.segments.note_tombstone(place.segment, row.version);
         }
     }
 
@@ -215,7 +294,7 @@ impl State {
         }
         // A tombstone goes with its segment when it is not needed, and that may have been used again.
         let place = RecordPlace::unpack(old.address, self.segments.segment_bytes());
-        let is_there = position_of(&self.segments, old.address) == Some(old.position);
+        let is_there = position_of(&self.segments, old.address) == Some(old.stands);
         if let Some(place) = place.filter(|_| is_there) {
             self.segments.note_covered(place.segment);
         }
@@ -259,7 +338,7 @@ impl State {
         let old = entry.address;
         let removed = self.index.remove_at(partition, scanned.position, old);
         if let Some(entry) = removed {
-            self.segments.note_dead(old, entry.length);
+            self.segments.note_dead(old, entry.length, entry.is_moved);
         }
         removed.is_some()
     }
@@ -379,6 +458,8 @@ impl ShardCore {
                 previous: None,
                 commit: Commit::Durable,
                 is_above_acknowledged: false,
+                replaced_bytes: 0,
+                moved: None,
             };
             match self.try_append(&record, &mut None)? {
                 Append::Done(appended, outcome) => {
@@ -441,6 +522,34 @@ fn position_of(segments: &SegmentTable, address: RecordAddress) -> Option<LogPos
         first_lsn: segments.get(place.segment)?.first_lsn,
         offset_bytes: place.offset_bytes,
     })
+}
+
+impl LogPosition {
+    /// What a copy of a truncation carries for a digest: shard, first LSN of the segment and offset in it. Its
+    /// end is text, which no RIPEMD-160 of a key will be.
+    fn to_digest(self, shard: u16) -> Digest {
+        let mut bytes = *b"..................tr";
+        let first_lsn = self.first_lsn.get().to_le_bytes();
+        let offset_bytes = self.offset_bytes.to_le_bytes();
+        let parts = shard
+            .to_le_bytes()
+            .into_iter()
+            .chain(first_lsn)
+            .chain(offset_bytes);
+        for (target, part) in bytes.iter_mut().zip(parts) {
+            *target = part;
+        }
+        Digest::from_bytes(bytes)
+    }
+
+    /// The inverse.
+    fn of_digest(digest: &Digest) -> Self {
+        let [_, _, a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, _, _] = *digest.as_bytes();
+        Self {
+            first_lsn: Lsn::new(u64::from_le_bytes([a, b, c, d, e, f, g, h])),
+            offset_bytes: u64::from_le_bytes([i, j, k, l, m, n, o, p]),
+        }
+    }
 }
 
 /// The digest that the truncations of `shard` carry. Its partition is the first of the shard; the rest is

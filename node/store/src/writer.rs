@@ -9,19 +9,19 @@ use std::rc::Rc;
 use corelith_index::{Digest, ExpirySeconds, Generation, SetId};
 
 use crate::allocation::open_segment;
-use crate::batch::Appended;
+use crate::batch::{Appended, NewRecord};
 use crate::commit::Commit;
 use crate::format::fields::{u64_of, usize_of};
 use crate::format::record_header::{RECORD_HEADER_BYTES, RecordFlags, RecordHeader};
-use crate::limits::{BATCHES_QUEUED_MAX, RECORD_BYTES_MAX, SEGMENTS_RESERVED};
-use crate::log::NewRecord;
+use crate::limits::{BATCHES_QUEUED_MAX, RECORD_BYTES_MAX};
 use crate::newest::{Newest, PendingContent};
 use crate::outcome::{BatchEnd, Outcome};
 use crate::pieces::{Prepared, is_long};
 use crate::reader::{Depth, Found, View};
+use crate::room::Room;
 use crate::segments::SegmentState;
-use crate::state::{Pending, ShardCore, TagKey};
-use crate::{ReadError, Version, WriteError};
+use crate::state::{Pending, ShardCore, State, TagKey};
+use crate::{Lsn, ReadError, Version, WriteError};
 
 /// What a decision needs to see of the current version.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -139,7 +139,7 @@ impl ShardCore {
             self.end_of(outcome).await;
             return Ok(Attempt::Again);
         }
-        let epoch = self.state.borrow().truncations.epoch();
+        let epoch = Epoch::of(&self.state.borrow());
         let newest = self.newest(digest, needs).await?;
         if let Newest::Truncating(outcome) = newest {
             drop(turn);
@@ -318,6 +318,8 @@ impl ShardCore {
             previous: newest.previous(),
             commit,
             is_above_acknowledged: newest.is_above_acknowledged(),
+            replaced_bytes: newest.live_bytes(),
+            moved: None,
         })
     }
 
@@ -327,13 +329,13 @@ impl ShardCore {
         &self,
         record: &NewRecord<'_>,
         rests_on: Option<Rc<Outcome>>,
-        epoch: u64,
+        epoch: Epoch,
     ) -> Result<Option<(Appended, Rc<Outcome>)>, WriteError<E>> {
         let mut prepared = None;
         let mut preparation = None;
         loop {
             self.check_open()?;
-            if self.state.borrow().truncations.epoch() != epoch {
+            if !self.state.borrow().still_holds(epoch, record) {
                 return Ok(None);
             }
             let end = rests_on.as_ref().and_then(|outcome| outcome.end());
@@ -380,20 +382,23 @@ impl ShardCore {
             }
             admitted => admitted?,
         }
+        let Room::Free { may_open } = self.room_for(record)? else {
+            return Ok(Append::Wait);
+        };
         let fits = self.state.borrow().log.fits_open_batch(stored);
         let checksum = prepared.as_ref().map(|prepared| prepared.content_checksum);
-        if !fits && !self.make_room(stored, record.flags, prepared)? {
+        if !fits && !self.make_room(stored, may_open, prepared)? {
             return Ok(Append::Wait);
         }
         let mut state = self.state.borrow_mut();
-        let (appended, lsn, outcome) = state.log.append(record, checksum);
+        let (appended, lsn, outcome) = state.append(record, checksum);
         if checksum.is_some() {
             // Nothing joins it, and closed it can be shared.
             state.log.close_batch(self.clock.now_ms());
             self.work.notify_all();
         }
         if !record.flags.contains(RecordFlags::META) {
-            state.pending_inserts += u64::from(record.previous.is_none());
+            state.pending_inserts += u64::from(appended.previous.is_none());
             state.acknowledged += u64::from(appended.is_acknowledged);
             let pending = Pending {
                 appended,
@@ -444,10 +449,10 @@ impl ShardCore {
 
     /// Opens a batch that has room for a record of `stored` bytes, in another segment if it must be.
     /// `Ok(false)` if that needs something to be done first.
-    fn make_room<E>(
+    pub(crate) fn make_room<E>(
         &self,
         stored: u64,
-        flags: RecordFlags,
+        may_open: bool,
         prepared: &mut Option<Prepared>,
     ) -> Result<bool, WriteError<E>> {
         let mut state = self.state.borrow_mut();
@@ -457,19 +462,8 @@ impl ShardCore {
             return Ok(false);
         }
         if !state.log.fits_open_segment(stored) {
-            let frees =
-                flags.contains(RecordFlags::TOMBSTONE) || flags.contains(RecordFlags::TRUNCATION);
-            let reserve = if frees { 0 } else { SEGMENTS_RESERVED };
-            if state.segments.available(|slot| self.is_slot_fenced(slot)) <= reserve {
-                // Unless a segment that holds nothing is being freed just now.
-                let frees = state.segments.is_freeing()
-                    || state.truncations.is_unswept()
-                    || state.segments.freeable().is_some();
-                return if frees {
-                    Ok(false)
-                } else {
-                    Err(WriteError::OutOfSpace)
-                };
+            if !may_open {
+                return self.wait_for_room(&mut state).map(|_| false);
             }
             if let Some(number) = state.log.close_segment() {
                 state.segments.set_state(number, SegmentState::Closed);
@@ -486,6 +480,64 @@ impl ShardCore {
         };
         state.log.open_batch(buffer);
         Ok(true)
+    }
+}
+
+/// When a writer looked at what it builds on.
+#[derive(Clone, Copy)]
+pub(crate) struct Epoch {
+    truncations: u64,
+    relocations: u64,
+}
+
+impl Epoch {
+    fn of(state: &State) -> Self {
+        Self {
+            truncations: state.truncations.epoch(),
+            relocations: state.relocations,
+        }
+    }
+}
+
+impl State {
+    /// False if what `record` builds on is about to be truncated, or may have been moved, since `epoch`: then its
+    /// writer looks again.
+    fn still_holds(&self, epoch: Epoch, record: &NewRecord<'_>) -> bool {
+        if self.truncations.epoch() != epoch.truncations {
+            return false;
+        }
+        let Some(previous) = record
+            .previous
+            .filter(|_| self.relocations != epoch.relocations)
+        else {
+            return true;
+        };
+        let pending = self.pending.get(&TagKey::of(&record.digest));
+        pending.is_some_and(|pending| pending.appended.address == previous)
+            || self
+                .index
+                .lookup(&record.digest)
+                .any(|entry| entry.address == previous)
+    }
+
+    /// Appends a record to the open batch. What builds on a record that is being moved builds on its copy.
+    fn append(
+        &mut self,
+        record: &NewRecord<'_>,
+        prepared: Option<u32>,
+    ) -> (Appended, Lsn, Rc<Outcome>) {
+        self.reclaim.note_append();
+        let moving = record
+            .previous
+            .and_then(|old| self.moving.get(&old).copied());
+        let Some(previous) = moving else {
+            return self.log.append(record, prepared);
+        };
+        let record = NewRecord {
+            previous,
+            ..*record
+        };
+        self.log.append(&record, prepared)
     }
 }
 

@@ -27,8 +27,8 @@ const VERSION_OFFSET: usize = 28;
 const DIGEST_OFFSET: usize = 36;
 const BODY_BYTES: usize = RECORD_HEADER_BYTES - CONTENT_CHECKSUM_OFFSET;
 
-/// What a record is, beside its bins. Bits 4 to 7 are for moves, compression and encryption: zero
-/// now, and a record that has one set is refused.
+/// What a record is, beside its bins. Bits 5 to 7 are for compression and encryption: zero now, and a
+/// record that has one set is refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct RecordFlags(u8);
 
@@ -43,7 +43,9 @@ impl RecordFlags {
     pub const META: Self = Self(4);
     /// Only with `META`: all older records of the set are deleted; of set 0, all of the shard.
     pub const TRUNCATION: Self = Self(8);
-    const KNOWN: u8 = 15;
+    /// A copy that reclaim has made of a record at another place: no change.
+    pub const MOVED: Self = Self(16);
+    const KNOWN: u8 = 31;
 
     /// From the stored bits; `None` if one is unknown.
     #[must_use]

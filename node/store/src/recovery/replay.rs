@@ -360,12 +360,12 @@ impl Replayer<'_> {
             expiry: row.expiry,
             set: row.set,
             is_damaged,
+            is_moved: row.flags.contains(RecordFlags::MOVED),
         };
-        self.core
-            .state
-            .borrow_mut()
-            .segments
-            .note_version(number, row.version);
+        if entry.is_moved {
+            let segments = &mut self.core.state.borrow_mut().segments;
+            segments.note_moved(number, row.version);
+        }
         if row.flags.contains(RecordFlags::TRUNCATION) {
             if is_planted(PlantedBug::ForgetTruncations) {
                 return;
@@ -392,7 +392,9 @@ impl Replayer<'_> {
         let placed = match previous {
             Some(old) => match state.index.replace(&row.digest, old, entry) {
                 Some(replaced) => {
-                    state.segments.note_dead(old, replaced.length);
+                    state
+                        .segments
+                        .note_dead(old, replaced.length, replaced.is_moved);
                     true
                 }
                 None => false,
@@ -421,7 +423,7 @@ impl Replayer<'_> {
         state.segments.note_tombstone(number, row.version);
         let removed = previous.and_then(|old| state.index.remove(&row.digest, old).zip(Some(old)));
         if let Some((entry, old)) = removed {
-            state.segments.note_dead(old, entry.length);
+            state.segments.note_dead(old, entry.length, entry.is_moved);
         }
     }
 
@@ -487,7 +489,7 @@ impl Replayer<'_> {
         let replaced = state.sets.define(row.set, &name, place);
         state.segments.note_live(place.address, place.length);
         if let Some(old) = replaced {
-            state.segments.note_dead(old.address, old.length);
+            state.segments.note_dead(old.address, old.length, false);
         }
     }
 }

@@ -28,6 +28,7 @@ mod metadata;
 mod model;
 mod puts;
 mod queues;
+mod reclaim;
 mod restart;
 mod scans;
 mod scrubs;

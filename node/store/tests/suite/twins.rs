@@ -191,3 +191,44 @@ fn metadata_takes_a_lone_tag_for_the_key_and_a_get_does_not() {
         shard = rig.open_sound();
     }
 }
+
+#[test]
+fn twins_are_moved_and_told_apart() {
+    let mut rig = Rig::new(
+        1,
+        Shape {
+            segments: 8,
+            ..Shape::default()
+        },
+    );
+    let mut shard = rig.open_sound();
+    let mut expected: [Option<Vec<u8>>; 4] = [const { None }; 4];
+    let mut moved_records = 0;
+    // Twins come and go in every order while reclaim moves those that stay, and restarts tell them apart by
+    // what is left.
+    for round in 0..60_u64 {
+        let number = u8::try_from(round * 7 % 4).unwrap();
+        let place = &mut expected[usize::from(number)];
+        if round % 5 < 3 {
+            let content = crate::harness::content(number.into(), round, 300);
+            rig.run(put(&shard, number, &content)).unwrap();
+            *place = Some(content);
+        } else {
+            let deleted = rig.run(delete(&shard, number)).unwrap();
+            assert_eq!(deleted.existed, place.take().is_some());
+        }
+        for churn in 0..50 {
+            let content = crate::harness::content(500, round * 100 + churn, 2500);
+            rig.put(&shard, 500, &content);
+        }
+        if round % 4 == 3 {
+            moved_records += shard.statistics().counters.moved_records;
+            rig.power_cut();
+            shard = rig.open_sound();
+        }
+        for (number, content) in (0..).zip(&expected) {
+            check(&mut rig, &shard, &[(number, content.as_deref())]);
+        }
+    }
+    assert!(moved_records > 20, "{moved_records}");
+}
