@@ -36,6 +36,9 @@ struct Arguments {
     /// The store reads everything it holds in the background, once in each life.
     #[arg(long, conflicts_with = "replay")]
     scrub: bool,
+    /// The drives are nearly full and there are many keys, so that segments are reclaimed all the time.
+    #[arg(long, conflicts_with = "replay")]
+    crowded: bool,
     /// Run the seeds of a list such as seeds.txt.
     #[arg(long, value_name = "FILE")]
     replay: Option<PathBuf>,
@@ -71,6 +74,7 @@ fn simulate(arguments: &Arguments) -> Result<Report, String> {
         truncate,
         buffered,
         scrub,
+        crowded,
         replay,
     } = arguments;
     if *buffered && !matches!(profile, Profile::Honest | Profile::Forgetful) {
@@ -95,11 +99,13 @@ fn simulate(arguments: &Arguments) -> Result<Report, String> {
         (None, None) => 0..100,
     };
     for seed in range {
-        let scenario = Scenario::new(seed, *profile, *cuts);
-        let scenario = match scrub {
-            true => scenario.with_scrub(),
-            false => scenario,
-        };
+        let mut scenario = Scenario::new(seed, *profile, *cuts);
+        if *crowded {
+            scenario = scenario.with_crowd();
+        }
+        if *scrub {
+            scenario = scenario.with_scrub();
+        }
         total.add(&simulate_one(&match (truncate, buffered) {
             (true, _) => scenario.with_truncation(),
             (false, true) => scenario.with_buffered(),

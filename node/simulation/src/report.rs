@@ -24,6 +24,8 @@ pub struct Report {
     pub silent_faults: u64,
     /// Starts after which the store said that it may have lost something.
     pub stale_starts: u64,
+    /// Segments emptied by moving what lived in them, as far as clients were served, without those of forks.
+    pub segments_reclaimed: u64,
     /// Polls and machine steps, without those of forks.
     pub moments: u64,
     /// What the oracle has checked, without forks.
@@ -43,6 +45,7 @@ impl Report {
         self.failed_starts += other.failed_starts;
         self.silent_faults += other.silent_faults;
         self.stale_starts += other.stale_starts;
+        self.segments_reclaimed += other.segments_reclaimed;
         self.moments += other.moments;
         self.totals.add(&other.totals);
         self.fingerprint = self.fingerprint.rotate_left(1) ^ other.fingerprint;
@@ -80,8 +83,8 @@ impl fmt::Display for Report {
         writeln!(
             formatter,
             "{power_cuts} power cuts ({cuts_in_start} during a start, {cuts_in_forks} in forks), \
-             {kills} kills, {stops} clean stops, {} failed starts, {} moments",
-            self.failed_starts, self.moments
+             {kills} kills, {stops} clean stops, {} failed starts, {} segments reclaimed, {} moments",
+            self.failed_starts, self.segments_reclaimed, self.moments
         )?;
         writeln!(
             formatter,

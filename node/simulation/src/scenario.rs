@@ -10,6 +10,8 @@ use crate::subject::Key;
 
 /// Streams of a run's own choices, above those of the machine.
 const SCENARIO_STREAM: u64 = 1 << 32;
+/// Which of those a crowd is drawn from.
+const CROWD_STREAM: u64 = 1 << 20;
 
 /// Which faults a run has, beside power cuts, kills and delays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,6 +59,8 @@ pub struct Scenario {
     pub buffered: bool,
     /// Whether the store reads everything that it holds, once in each life.
     pub scrubs: bool,
+    /// Whether the drives are nearly full.
+    pub crowded: bool,
 }
 
 /// How a wish for a profile is written.
@@ -189,6 +193,7 @@ impl Scenario {
             },
             buffered: false,
             scrubs: false,
+            crowded: false,
         }
     }
 
@@ -213,6 +218,25 @@ impl Scenario {
         for key in self.keys.iter_mut().filter(|key| !key.is_truncated()) {
             key.0 += Key::SETS_START;
         }
+        self
+    }
+
+    /// The same on drives that are nearly full, with many keys: segments are reclaimed all the time, and now and then
+    /// there is no space.
+    #[must_use]
+    pub fn with_crowd(mut self) -> Self {
+        let random = &mut self.stream(CROWD_STREAM);
+        // The least that a shard can work with, or a little more; labels and tables beside it.
+        let segments = random.between(6, 9);
+        self.shard_count = 1;
+        let drives = u64::try_from(self.drives.len()).unwrap_or(1);
+        for drive in &mut self.drives {
+            drive.size_bytes = (segments.div_ceil(drives) + 4) * self.segment_bytes;
+        }
+        let first = self.keys.first().map_or(0, |key| key.0);
+        let count = u32::try_from(random.between(12, 40)).unwrap_or(12);
+        self.keys = (first..first + count).map(Key).collect();
+        self.crowded = true;
         self
     }
 
@@ -253,8 +277,9 @@ impl Scenario {
         let truncate = if self.truncates() { " --truncate" } else { "" };
         let buffered = if self.buffered { " --buffered" } else { "" };
         let scrub = if self.scrubs { " --scrub" } else { "" };
+        let crowded = if self.crowded { " --crowded" } else { "" };
         format!(
-            "corelith-simulation --profile {profile} --seed {seed} --cuts {cuts}{truncate}{buffered}{scrub}"
+            "corelith-simulation --profile {profile} --seed {seed} --cuts {cuts}{truncate}{buffered}{crowded}{scrub}"
         )
     }
 }

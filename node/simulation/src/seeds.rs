@@ -2,7 +2,8 @@
 //! again by a test, so that no failure comes back unnoticed.
 //!
 //! A line is `profile seed cuts`, then anything: what it was. `profile+truncate` is a run with truncations, `profile+buffered`
-//! one with buffered writes, `+scrub` one in which the store scrubs. Empty lines and those that begin with `#` say nothing.
+//! one with buffered writes, `+scrub` one in which the store scrubs, `profile+crowded` one on drives that are nearly full (before
+//! the others). Empty lines and those that begin with `#` say nothing.
 
 use crate::scenario::{Profile, Scenario};
 
@@ -47,18 +48,20 @@ pub fn parse(list: &str) -> Result<Vec<Scenario>, BadLine> {
 fn scenario(line: &str) -> Option<Scenario> {
     let mut words = line.split_whitespace();
     let name = words.next()?;
-    let (name, more) = name.split_once('+').unwrap_or((name, ""));
-    let profile: Profile = name.parse().ok()?;
+    let mut more = name.split('+');
+    let profile: Profile = more.next()?.parse().ok()?;
     let seed = words.next()?.parse().ok()?;
     let cuts = words.next()?.parse().ok()?;
-    let scenario = Scenario::new(seed, profile, cuts);
-    let mut parts = more.split('+').filter(|part| !part.is_empty());
-    parts.try_fold(scenario, |scenario, part| match part {
-        "truncate" => Some(scenario.with_truncation()),
-        "buffered" => Some(scenario.with_buffered()),
-        "scrub" => Some(scenario.with_scrub()),
-        _ => None,
-    })
+    more.try_fold(
+        Scenario::new(seed, profile, cuts),
+        |scenario, word| match word {
+            "truncate" => Some(scenario.with_truncation()),
+            "buffered" => Some(scenario.with_buffered()),
+            "scrub" => Some(scenario.with_scrub()),
+            "crowded" => Some(scenario.with_crowd()),
+            _ => None,
+        },
+    )
 }
 
 #[cfg(test)]

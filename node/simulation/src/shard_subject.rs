@@ -201,6 +201,12 @@ impl Subject for ShardSubject {
         }
     }
 
+    fn segments_reclaimed(&self) -> u64 {
+        let shards = self.shards.iter();
+        let counts = shards.map(|shard| shard.statistics().counters.segments_reclaimed);
+        counts.sum()
+    }
+
     fn close(&self) {
         self.shards.iter().for_each(Shard::close);
     }

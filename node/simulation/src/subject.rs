@@ -146,6 +146,11 @@ pub trait Subject: Clone + 'static {
     /// no known key is an error.
     fn keys(&self) -> impl Future<Output = Result<Option<Vec<Key>>, String>>;
 
+    /// How many segments it has emptied by moving what lived in them, in this life.
+    fn segments_reclaimed(&self) -> u64 {
+        0
+    }
+
     /// Lets [`Subject::background`] end when everything accepted is done.
     fn close(&self);
 }

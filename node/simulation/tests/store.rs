@@ -47,6 +47,35 @@ fn healthy_drives() {
 }
 
 #[test]
+fn healthy_drives_that_are_nearly_full() {
+    let plain = (0..15).map(|seed| Scenario::new(seed, Profile::Honest, 40).with_crowd());
+    let report = total(plain.flat_map(|run| [run.clone(), run.with_truncation()]));
+    let totals = report.totals;
+    assert!(
+        report.segments_reclaimed > 1000 && totals.writes > 10_000 && totals.truncated > 5000,
+        "{report}"
+    );
+    assert_eq!(
+        (totals.unreadable, totals.stale, totals.in_doubt),
+        (0, 0, 0),
+        "{report}"
+    );
+    assert_eq!((report.stale_starts, totals.untold), (0, 0), "{report}");
+}
+
+#[test]
+fn failing_drives_that_are_nearly_full() {
+    let runs = [Profile::Errors, Profile::Media].into_iter();
+    let runs = runs.flat_map(|profile| (0..15).map(move |seed| Scenario::new(seed, profile, 30)));
+    let report = total(runs.map(Scenario::with_crowd));
+    assert!(
+        report.segments_reclaimed > 500 && report.silent_faults > 10,
+        "{report}"
+    );
+    assert!(report.totals.stale * 10 <= report.silent_faults, "{report}");
+}
+
+#[test]
 fn buffered_writes_and_durable_ones() {
     let report =
         total((0..40).map(|seed| Scenario::new(seed, Profile::Honest, 50).with_buffered()));
