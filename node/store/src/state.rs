@@ -120,8 +120,6 @@ pub struct Counters {
     pub reclaim_damaged: u64,
     /// Tombstones that were not needed any more when reclaim met them.
     pub tombstones_dropped: u64,
-    /// Expired records that were taken out of the index.
-    pub expired_removed: u64,
     /// Bytes of those batches, padding and batch headers included.
     pub batch_bytes: u64,
     /// Bytes of those batches behind their last record, up to the write unit.

@@ -250,6 +250,42 @@ pub(super) const LOG: &[Family] = &[
         of_shard(|shard| counters(shard).padding_bytes),
     ),
     family(
+        "corelith_reclaimed_segments_total",
+        "Segments that reclaim emptied by copying what lived in them.",
+        Counter,
+        of_shard(|shard| counters(shard).segments_reclaimed),
+    ),
+    family(
+        "corelith_reclaim_moved_records_total",
+        "Records that reclaim copied, tombstones included.",
+        Counter,
+        of_shard(|shard| counters(shard).moved_records),
+    ),
+    family(
+        "corelith_reclaim_moved_bytes_total",
+        "Bytes of headers and contents of those copies.",
+        Counter,
+        of_shard(|shard| counters(shard).moved_bytes),
+    ),
+    family(
+        "corelith_reclaim_read_bytes_total",
+        "Bytes that reclaim read.",
+        Counter,
+        of_shard(|shard| counters(shard).reclaim_read_bytes),
+    ),
+    family(
+        "corelith_reclaim_damaged_total",
+        "Times that reclaim could not read a record back and left its segment as it was.",
+        Counter,
+        of_shard(|shard| counters(shard).reclaim_damaged),
+    ),
+    family(
+        "corelith_tombstones_dropped_total",
+        "Tombstones that were not needed any more when reclaim met them.",
+        Counter,
+        of_shard(|shard| counters(shard).tombstones_dropped),
+    ),
+    family(
         "corelith_log_overhead_bytes_total",
         "Bytes written beside batches: headers, summaries, zeros.",
         Counter,
