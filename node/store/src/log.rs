@@ -20,7 +20,7 @@ use crate::format::fields::{u32_of, u64_of, usize_of};
 use crate::format::record_header::{RECORD_HEADER_BYTES, RecordHeader};
 use crate::format::segment_header::SEGMENT_HEADER_COPIES;
 use crate::format::summary::{BatchRow, RecordRow, SummaryRow, tail_bytes};
-use crate::limits::BATCH_BYTES_MAX;
+use crate::limits::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX};
 use crate::outcome::Outcome;
 use crate::place::{RecordPlace, SegmentNumber, SegmentPlace};
 use crate::planted::{PlantedBug, is_planted};
@@ -179,6 +179,7 @@ impl Log {
         };
         let used = u64_of(batch.used_bytes) + stored_bytes;
         used <= BATCH_BYTES_MAX
+            && batch.writes.records.len() < BATCH_RECORDS_MAX
             && used.next_multiple_of(self.geometry.write_unit_bytes) <= batch.capacity_bytes()
             && self.fits_segment(segment, batch.offset_bytes, used, 1)
     }

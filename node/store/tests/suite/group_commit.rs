@@ -4,6 +4,8 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use corelith_store::limits::BATCH_RECORDS_MAX;
+
 use crate::harness::{Rig, Shape, digest, get, put};
 
 #[test]
@@ -28,6 +30,31 @@ fn puts_that_come_together_share_a_batch() {
         after.batch_bytes - before.batch_bytes,
         64 * 65_u64.next_multiple_of(8)
     );
+}
+
+/// However short records are, so many and no more enter the index in one step.
+#[test]
+fn a_batch_closes_at_its_bound_of_records() {
+    let shape = Shape {
+        segment_bytes: 1 << 20,
+        ..Shape::default()
+    };
+    let mut rig = Rig::new(1, shape);
+    let shard = rig.open_sound();
+    rig.put(&shard, 10_000, b"opens a segment");
+    let before = shard.statistics().counters;
+    let count = 2 * u64::try_from(BATCH_RECORDS_MAX).unwrap() + 1;
+    let puts: Vec<_> = (0..count)
+        .map(|key| {
+            let shard = shard.clone();
+            rig.spawn(async move { put(&shard, digest(key), b"short").await })
+        })
+        .collect();
+    rig.run_until_idle();
+    assert!(puts.iter().all(|put| put.take().unwrap().is_ok()));
+    let after = shard.statistics().counters;
+    assert_eq!(after.records - before.records, count);
+    assert_eq!(after.batches - before.batches, 3);
 }
 
 #[test]
