@@ -5,7 +5,7 @@
 
 use std::pin::pin;
 
-use corelith_index::{PartitionId, ScanPosition, Scanned, SetId};
+use corelith_index::{Entry, PartitionId, RecordAddress, ScanPosition, Scanned, SetId};
 use futures_util::stream::{self, StreamExt};
 
 use crate::ReadError;
@@ -103,15 +103,25 @@ impl Shard {
             })
             .buffered(SCAN_READS_IN_FLIGHT);
         let mut reads = pin!(reads);
-        // Where the records of the position begin that is being read.
+        // Where the records of the position begin that is being read, and the entries that were met there.
         let mut of_position = (from, 0);
+        let mut here = Vec::new();
         while let Some((position, read)) = reads.next().await {
             if position != of_position.0 {
                 of_position = (position, page.records.len());
+                here.clear();
             }
             match read {
-                Ok(None) => {}
-                Ok(Some(met)) => page.records.push(met),
+                Ok(met) => {
+                    for (address, met) in met {
+                        if !here.contains(&address)
+                            && !has_key_of(&page.records, of_position.1, &met)
+                        {
+                            here.push(address);
+                            page.records.push(met);
+                        }
+                    }
+                }
                 Err(error) => {
                     // Keys of one position are not divided between pages.
                     page.records.truncate(of_position.1);
@@ -176,50 +186,105 @@ impl ShardCore {
 /// What a scan met: a record, or one that cannot be read.
 type Met = Result<Record, DamagedRecord>;
 
-/// The record of an entry that a scan met; `None` if it is gone or expired. An error if it cannot be read
-/// just now, and may be later.
+/// The records of an entry that a scan met: one, or none if it is gone or expired. If the entry has changed meanwhile, those of all
+/// entries that its position has now: which of them is the key's only their records tell. An error if one cannot be
+/// read just now, and may be later.
 async fn read_scanned(
     core: &ShardCore,
     partition: PartitionId,
     scanned: Scanned,
-) -> Result<Option<Met>, ReadError> {
+) -> Result<Vec<(RecordAddress, Met)>, ReadError> {
     let position = scanned.position;
-    let mut entry = scanned.entry;
+    let mut entries = vec![scanned.entry];
     for _ in 0..READ_ATTEMPTS_MAX {
-        if core.clock.is_past(entry.expiry) {
-            return Ok(None);
-        }
-        if let Some(record) = core.glimpse(&entry) {
-            return Ok(Some(Ok(record)));
-        }
-        let error = match core.read_place(&entry).await {
-            Ok(record) => return Ok(Some(Ok(record))),
-            Err(error) => error,
-        };
-        // The record may have been rewritten and its segment reused while it was read.
-        let mut now = Vec::new();
-        core.scan_index(partition, position, 1, &mut now);
-        now.retain(|candidate| candidate.position == position);
-        if !now
-            .iter()
-            .any(|candidate| is_same(&candidate.entry, &entry))
-        {
-            match now.first() {
-                None => return Ok(None),
-                Some(candidate) => entry = candidate.entry,
+        let mut met = Vec::with_capacity(entries.len());
+        let mut has_changed = false;
+        for entry in &entries {
+            match read_entry(core, (partition, position), entry).await? {
+                Read::Met(record) => met.push((entry.address, record)),
+                Read::Expired => {}
+                Read::Changed => {
+                    has_changed = true;
+                    break;
+                }
             }
-            continue;
         }
-        return match error {
-            ReadError::Buffer(_) | ReadError::Busy | ReadError::MayBeStale => Err(error),
-            ReadError::Damaged(_)
-            | ReadError::Misdirected
-            | ReadError::Device(_)
-            | ReadError::Address => {
-                let damaged = core.damaged(partition, (position, &entry), error).await;
-                Ok(Some(Err(damaged)))
-            }
-        };
+        if !has_changed {
+            return Ok(met);
+        }
+        entries = entries_at(core, partition, position);
     }
     Err(ReadError::Busy)
+}
+
+/// How the read of one entry went.
+enum Read {
+    Met(Met),
+    Expired,
+    /// It is not the index's any more.
+    Changed,
+}
+
+async fn read_entry(
+    core: &ShardCore,
+    (partition, position): (PartitionId, ScanPosition),
+    entry: &Entry,
+) -> Result<Read, ReadError> {
+    if core.clock.is_past(entry.expiry) {
+        return Ok(Read::Expired);
+    }
+    if let Some(record) = core.glimpse(entry) {
+        return Ok(Read::Met(Ok(record)));
+    }
+    let error = match core.read_place(entry).await {
+        Ok(record) if is_of(&record, (partition, position), entry) => {
+            return Ok(Read::Met(Ok(record)));
+        }
+        Ok(_) => ReadError::Misdirected,
+        Err(error) => error,
+    };
+    // The record may have been rewritten and its segment reused while it was read, or before.
+    let now = entries_at(core, partition, position);
+    if !now.iter().any(|candidate| is_same(candidate, entry)) {
+        return Ok(Read::Changed);
+    }
+    match error {
+        ReadError::Buffer(_) | ReadError::Busy | ReadError::MayBeStale => Err(error),
+        ReadError::Damaged(_)
+        | ReadError::Misdirected
+        | ReadError::Device(_)
+        | ReadError::Address => {
+            let damaged = core.damaged(partition, (position, entry), error).await;
+            Ok(Read::Met(Err(damaged)))
+        }
+    }
+}
+
+/// What the index has at a position.
+fn entries_at(core: &ShardCore, partition: PartitionId, position: ScanPosition) -> Vec<Entry> {
+    let mut now = Vec::new();
+    core.scan_index(partition, position, 1, &mut now);
+    let here = now.iter().filter(|now| now.position == position);
+    here.map(|now| now.entry).collect()
+}
+
+/// Whether the record is the one that the entry is of.
+pub(crate) fn is_of(
+    record: &Record,
+    (partition, position): (PartitionId, ScanPosition),
+    entry: &Entry,
+) -> bool {
+    let digest = record.digest();
+    digest.partition() == partition
+        && ScanPosition::of(digest) == position
+        && record.metadata().generation == entry.generation
+}
+
+/// True if a record of the same key is among `records` from `start` on.
+fn has_key_of(records: &[Met], start: usize, met: &Met) -> bool {
+    let is_key = |known: &Met| match (known, met) {
+        (Ok(known), Ok(record)) => known.digest() == record.digest(),
+        (Ok(_) | Err(_), _) => false,
+    };
+    records.get(start..).unwrap_or_default().iter().any(is_key)
 }

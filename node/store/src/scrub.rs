@@ -18,7 +18,7 @@ use crate::limits::{SCRUB_ENTRIES, SCRUB_READ_BYTES, SWEEP_SCANS_MAX};
 use crate::pause::yield_once;
 use crate::place::{SegmentNumber, SegmentPlace};
 use crate::reader::is_same;
-use crate::record::Record;
+use crate::scan::is_of;
 use crate::segments::SegmentState;
 use crate::shard::Shard;
 use crate::state::{AttachedDevice, ShardCore};
@@ -344,7 +344,7 @@ impl ShardCore {
         for _ in 0..2 {
             read_bytes += u64::from(entry.length.bytes_max());
             failed = match self.read_place(&entry).await {
-                Ok(record) if is_of(&record, partition, &scanned) => None,
+                Ok(record) if is_of(&record, (partition, position), &entry) => None,
                 Ok(_) => Some(ReadError::Misdirected),
                 Err(error) => Some(error),
             };
@@ -375,14 +375,6 @@ impl ShardCore {
         let mut here = now.iter().filter(|now| now.position == scanned.position);
         here.any(|now| is_same(&now.entry, &scanned.entry))
     }
-}
-
-/// Whether the record is the one that the entry is of.
-fn is_of(record: &Record, partition: PartitionId, scanned: &Scanned) -> bool {
-    let digest = record.digest();
-    digest.partition() == partition
-        && ScanPosition::of(digest) == scanned.position
-        && record.metadata().generation == scanned.entry.generation
 }
 
 fn behind(number: SegmentNumber) -> SegmentNumber {
