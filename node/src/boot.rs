@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 
-use corelith_io::{Access, Clock, CoreWaker, MailboxSender, Preflight};
+use corelith_io::{Access, Clock, CoreWaker, Lack, MailboxSender, Preflight};
 use nix::sys::signal::Signal;
 
 use crate::configuration::{Changed, Configuration, CoreChoice, Setting, Unchanged};
@@ -279,7 +279,10 @@ impl Node {
                 if core == 0 {
                     tracing::info!("io_uring: {features}");
                     for lack in features.lacking() {
-                        tracing::warn!("io_uring does without: {lack}");
+                        // Of the limit of locked memory the ring has warned already.
+                        if !matches!(lack, Lack::Entries { .. } | Lack::RegisteredBuffers { .. }) {
+                            tracing::warn!("io_uring does without: {lack}");
+                        }
                     }
                 }
             }
@@ -483,7 +486,14 @@ fn say_hello(
         tracing::info!("namespace {:?}: {}", volume.namespace(), volume.describe());
     }
     tracing::info!("metrics and health: http://{control}/metrics, /live, /ready, /hot");
+    let place = match volumes {
+        // The command takes the only namespace or "test" by itself.
+        [first, _, ..] if volumes.iter().all(|volume| volume.namespace() != "test") => {
+            format!("--host {listen} --namespace {}", first.namespace())
+        }
+        _ => format!("--host {listen}"),
+    };
     tracing::info!(
-        "say hello: corelith put alice city=Berlin --host {listen} && corelith get alice --host {listen}"
+        "say hello: corelith put alice city=Berlin {place} && corelith get alice {place}"
     );
 }

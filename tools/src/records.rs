@@ -43,9 +43,11 @@ pub fn put(arguments: &PutArguments, is_json: bool) -> Result<(), Failure> {
     let metadata = with_node(&arguments.key.place.node, async |client| {
         let namespace = namespace_of(&arguments.key.place, &client).await?;
         let set = namespace.set(&arguments.key.set);
-        set.put_with(&key, &bins, &options)
-            .await
-            .map_err(failure_of)
+        let written = set.put_with(&key, &bins, &options).await;
+        written.map_err(|error| match failure_of(error) {
+            failure if failure.exit() == Exit::NotFound => arguments.key.not_found(&namespace),
+            failure => failure,
+        })
     })?;
     print_written("written", metadata, is_json)
 }

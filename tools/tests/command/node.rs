@@ -528,7 +528,10 @@ fn steps_are_carried_out_as_one_and_outlive_the_node() {
     node.ask(&[
         "operate", "k", "add", "n=1", "write", "t=1", "append", "n=x",
     ])
-    .check_failed(1, &["step 3, bin \"n\"", "append of a string to a integer"]);
+    .check_failed(
+        1,
+        &["step 3, bin \"n\"", "append of kind string to kind integer"],
+    );
     node.ask(&["operate", "k", "add", "n=1", "touch", "--replace"])
         .check_failed(1, &["a touch keeps the record"]);
     node.ask(&["put", "k", "n=1", "--create-only"])
@@ -574,5 +577,5 @@ fn steps_are_carried_out_as_one_and_outlive_the_node() {
     );
     node.ask(&["exists", "k"]).check_failed(3, &["no record"]);
     node.ask(&["put", "k", "other=2", "--replace-only"])
-        .check_failed(3, &["no such record"]);
+        .check_failed(3, &["there is no record \"k\""]);
 }

@@ -82,7 +82,8 @@ fn a_record_from_put_to_delete() {
 #[test]
 fn conditions() {
     let node = MockNode::start();
-    ask(&node, &["put", "a", "x=1", "--update-only"]).check_failed(3, &["no such record"]);
+    ask(&node, &["put", "a", "x=1", "--update-only"])
+        .check_failed(3, &["there is no record \"a\"", "--namespace"]);
     ask(&node, &["put", "a", "x=1", "--create-only"]).check_done();
     ask(&node, &["put", "a", "x=1", "--create-only"]).check_failed(1, &["exists", "--create-only"]);
     ask(&node, &["put", "a", "x=2", "--generation", "1"]).check_done();
@@ -99,7 +100,8 @@ fn conditions() {
 fn a_record_is_there_or_not() {
     let node = MockNode::start();
     ask(&node, &["exists", "a"]).check_failed(3, &["there is no record \"a\""]);
-    ask(&node, &["put", "a", "x=1", "--replace-only"]).check_failed(3, &["no such record"]);
+    ask(&node, &["put", "a", "x=1", "--replace-only"])
+        .check_failed(3, &["there is no record \"a\""]);
     ask(&node, &["put", "a", "x=1", "y=2"]).check_done();
     ask(&node, &["exists", "a"]).check_done();
     let there = ask(&node, &["exists", "a", "--json"]).json();

@@ -345,7 +345,7 @@ pub enum CompositeError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EditError {
     /// The operation does not exist between these two kinds. The record is unchanged.
-    #[error("{operation} of a {operand} to a {bin} is not possible")]
+    #[error("{operation} of kind {operand} to kind {bin} is not possible")]
     WrongKind {
         /// The operation.
         operation: Operation,

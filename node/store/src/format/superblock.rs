@@ -103,7 +103,8 @@ pub struct Superblock {
 pub enum SuperblockError {
     /// No label of this product: the device is foreign or empty.
     #[error(
-        "no Corelith label: this is no device of a volume; `corelith volume create` makes it one"
+        "no Corelith label: this is no device of a volume; `corelith volume show` says what it holds, \
+         `corelith volume create` makes it one"
     )]
     NotALabel,
     /// The label is there but its bytes are not what was written.
