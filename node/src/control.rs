@@ -7,6 +7,7 @@
 mod admin;
 mod cores;
 mod listing;
+mod room;
 
 use std::convert::Infallible;
 use std::net::{SocketAddr, TcpListener};
@@ -47,6 +48,7 @@ pub(crate) fn serve(listener: TcpListener, supervisor: &Arc<Supervisor>, node: N
         if let Some(every) = supervisor.sign_of_life_every() {
             local.spawn_local(show_life(every, Arc::clone(supervisor), Rc::clone(&node)));
         }
+        local.spawn_local(room::watch(Rc::clone(&node)));
         local.block_on(&runtime, accept(listener, node))
     });
     if let Err(error) = served {

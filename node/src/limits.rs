@@ -186,6 +186,11 @@ pub(crate) const SUPERVISOR_SLACK: Duration = Duration::from_secs(5);
 pub(crate) const PROGRESS_EVERY: Duration = Duration::from_secs(5);
 /// What a supervisor is asked for at each of these: ten times as long.
 pub(crate) const PROGRESS_PATIENCE: Duration = Duration::from_secs(50);
+/// How often it is looked whether namespaces are full.
+pub(crate) const ROOM_LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Looks in a row that must find room before a full namespace is said to have room again: what is full to the brim
+/// and overwritten has some for a moment now and then.
+pub(crate) const ROOM_LOOKS_MIN: u32 = 5;
 /// What a client that met "busy" should wait, in ms.
 pub(crate) const RETRY_AFTER_MS: u32 = 5;
 /// One request in so many is looked at to find the hottest digests, on average.

@@ -116,6 +116,18 @@ impl Namespaces {
         }
     }
 
+    /// Whether a shard of theirs here is full.
+    pub(crate) fn full(&self) -> Vec<(Arc<str>, bool)> {
+        let is_full = |namespace: &ServedNamespace| {
+            let mut shards = namespace.shards.iter();
+            shards.any(|shard| shard.statistics().is_full)
+        };
+        let namespaces = self.0.iter();
+        namespaces
+            .map(|namespace| (Arc::clone(&namespace.name), is_full(namespace)))
+            .collect()
+    }
+
     /// What they have counted here.
     pub(crate) fn snapshots(&self) -> Vec<NamespaceSnapshot> {
         self.0.iter().map(ServedNamespace::snapshot).collect()

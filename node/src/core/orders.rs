@@ -13,6 +13,8 @@ use crate::slow::SlowOperation;
 pub(crate) enum Order {
     /// Say what has been counted.
     Report(tokio::sync::oneshot::Sender<CoreSnapshot>),
+    /// Say of each namespace whether one of your shards is full.
+    Full(tokio::sync::oneshot::Sender<Vec<(Arc<str>, bool)>>),
     /// Keep to this from now on.
     Configure(Arc<LiveSettings>),
     /// Say which connections there are, some of them.

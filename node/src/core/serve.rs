@@ -72,6 +72,7 @@ pub(super) async fn serve(
             Order::Configure(settings) => core.configure(&settings),
             Order::Finish => break,
             order @ (Order::Report(_)
+            | Order::Full(_)
             | Order::Live(_)
             | Order::Connections { .. }
             | Order::Slow(_)
@@ -245,6 +246,7 @@ async fn report(core: Rc<Core>, mailbox: Mailbox<Order>) {
 fn answer(core: &Rc<Core>, order: Order) {
     match order {
         Order::Report(answer) => drop(answer.send(core.snapshot())),
+        Order::Full(answer) => drop(answer.send(core.namespaces.full())),
         Order::Live(answer) => drop(answer.send(())),
         Order::Connections { after, answer } => {
             drop(answer.send(core.connection_reports(after)));

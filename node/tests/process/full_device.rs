@@ -7,7 +7,7 @@ use crate::running::{BINARY, Node};
 
 #[test]
 fn a_full_volume_says_so_and_loses_nothing() {
-    let node = Node::start_with(&["--size", "512M", "--cores", "1", "--shards", "1"]);
+    let mut node = Node::start_with(&["--size", "512M", "--cores", "1", "--shards", "1"]);
     let mut peer = Peer::greet(&node);
     let text = "z".repeat(1 << 20);
     let mut written = 0;
@@ -22,6 +22,19 @@ fn a_full_volume_says_so_and_loses_nothing() {
     };
     assert_eq!(status, Status::OutOfSpace);
     assert!(written > 300, "only {written} MiB of 512 could be used");
+    // What is left takes shorter records still.
+    let mut short = 1_000_000;
+    for length in [100_000, 1_000, 1] {
+        let content = content("v", &text[..length]);
+        while peer.ask(&put(short, &content)).status() == Status::Ok {
+            short += 1;
+        }
+    }
+    let full = "namespace \"test\" is full: new data is refused with \"out of space\"";
+    let room = "namespace \"test\" has room again";
+    node.wait_until("said to be full", |node| node.log().contains(full));
+    assert!(node.log().contains("delete records, or move the namespace"));
+    assert!(!node.log().contains(room), "{}", node.log());
     assert_eq!(peer.get(0).unwrap().len(), text.len());
     for key in 0..20 {
         let deleted = peer.ask(&Request::Delete(DeleteRequest {
@@ -42,6 +55,10 @@ fn a_full_volume_says_so_and_loses_nothing() {
         status = peer.ask(&put(0, &small)).status();
     }
     assert_eq!(status, Status::Ok);
+    node.wait_until("said to have room", |node| node.log().contains(room));
+    for said in [full, room] {
+        assert_eq!(node.log().matches(said).count(), 1, "{}", node.log());
+    }
     let folder = node.kill();
     let node = Node::start_in(folder, &[BINARY], &[]);
     let mut peer = Peer::greet(&node);
