@@ -31,7 +31,7 @@ use crate::health::{NodeState, Progress, StateCell};
 use crate::limits::{
     MEMLOCK_BYTES_MIN, PROGRESS_EVERY, PROGRESS_PATIENCE, SECOND_SIGNAL_AFTER_NS, SUPERVISOR_SLACK,
 };
-use crate::memory_plan::MemoryPlan;
+use crate::memory_plan::{MemoryPlan, NamespaceNeeds};
 use crate::signals::OperatorSignals;
 use crate::supervisor::Supervisor;
 use crate::topology::Topology;
@@ -131,12 +131,27 @@ pub(crate) fn run(settings: Settings) -> Result<(), BootError> {
     ended
 }
 
-/// Whether the memory plan fits with those volumes alone that a start would make.
+/// Whether the memory plan fits with those volumes alone that a start would make. If not, the error tells of all
+/// volumes: what it says to be enough is.
 fn plan_for_new(configuration: &Configuration, core_count_max: usize) -> Result<(), BootError> {
     let new = volume_setup::needs_of_all_new(configuration);
-    let shards = new.iter().map(|needs| usize::from(needs.shard_count));
+    if plan(configuration, core_count_max, &new).is_ok() {
+        return Ok(());
+    }
+    let there = volume_setup::open(configuration, Access::ReadOnly)?;
+    let all = volume_setup::needs_of_all(configuration, &there);
+    plan(configuration, core_count_max, &all)
+}
+
+/// Whether the memory plan fits with these volumes on as many cores as they can have.
+fn plan(
+    configuration: &Configuration,
+    core_count_max: usize,
+    needs: &[NamespaceNeeds],
+) -> Result<(), BootError> {
+    let shards = needs.iter().map(|needs| usize::from(needs.shard_count));
     let core_count = shards.sum::<usize>().clamp(1, core_count_max);
-    MemoryPlan::new(configuration, core_count, &new).map(drop)
+    MemoryPlan::new(configuration, core_count, needs).map(drop)
 }
 
 fn check_locked_memory(found: &Preflight) -> Result<(), BootError> {

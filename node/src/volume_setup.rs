@@ -386,6 +386,16 @@ pub(crate) fn needs_of_all_new(configuration: &Configuration) -> Vec<NamespaceNe
     new.map(needs_of_new).collect()
 }
 
+/// The same of those that are there, and of those that a start would make.
+pub(crate) fn needs_of_all(
+    configuration: &Configuration,
+    there: &[OpenVolume],
+) -> Vec<NamespaceNeeds> {
+    let mut needs: Vec<_> = there.iter().map(OpenVolume::needs).collect();
+    needs.extend(needs_of_all_new(configuration));
+    needs
+}
+
 /// Shards of all volumes.
 pub(crate) fn shards_of_all(volumes: &[OpenVolume]) -> usize {
     volumes

@@ -9,7 +9,7 @@ use corelith_store::limits::INDEX_ADMITTED_PERCENT;
 use super::{BootError, chosen_cpus};
 use crate::configuration::{Configuration, Storage};
 use crate::memory_plan::MemoryPlan;
-use crate::volume_setup::{self, OpenVolume};
+use crate::volume_setup;
 
 /// Looks at everything, and says what a start would do.
 ///
@@ -27,8 +27,7 @@ pub(crate) fn check(configuration: &Configuration) -> Result<String, BootError> 
         line(format_args!("{} = {}", setting.path, setting.value));
     }
     let volumes = volume_setup::open(configuration, Access::ReadOnly)?;
-    let mut needs: Vec<_> = volumes.iter().map(OpenVolume::needs).collect();
-    needs.extend(volume_setup::needs_of_all_new(configuration));
+    let needs = volume_setup::needs_of_all(configuration, &volumes);
     for volume in &volumes {
         line(format_args!(
             "namespace {:?} would be served from {}",

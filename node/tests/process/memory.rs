@@ -113,3 +113,38 @@ fn a_plan_that_does_not_fit_is_a_table_with_its_remedy() {
         assert!(ended.text.contains(part), "{part}: {}", ended.text);
     }
 }
+
+/// The figure of the last "at least ... MiB" in a log.
+fn said_to_be_enough(log: &str) -> String {
+    let (_, said) = log.rsplit_once("--memory-limit) to at least ").unwrap();
+    let (mebibytes, _) = said.split_once(" MiB").unwrap();
+    format!("{mebibytes}M")
+}
+
+#[test]
+fn the_limit_that_is_said_to_be_enough_is() {
+    let folder = folder();
+    // A volume that is there takes memory beside the one that would be made.
+    let there = "[namespace.there]\nfile = \"there\"\nsize = \"512 MiB\"\nshards = 4\nrecord_cache = \"64 MiB\"\n";
+    let new = "[namespace.new]\nsize = \"128 MiB\"\nstorage = \"memory\"\nshards = 1\n";
+    let file = folder.path().join("corelithd.toml");
+    std::fs::write(&file, there).unwrap();
+    let file = file.to_str().unwrap().to_owned();
+    let mut node = Node::start_in(folder, &[BINARY], &["--config", &file]);
+    assert_eq!(node.stop(), 0);
+    let folder = node.kill();
+    std::fs::write(&file, format!("{there}{new}")).unwrap();
+    let little = ["--config", &file, "--memory-limit", "100M"];
+    let mut said = [&["--check"][..], &[]].map(|more: &[&str]| {
+        let refused = run_to_end(folder.path(), &[&little[..], more].concat());
+        refused.check_failed(&["record_cache of \"there\"", "records of \"new\""]);
+        said_to_be_enough(&refused.text)
+    });
+    assert_eq!(said[0], said[1], "a check and a start say the same");
+    let enough = std::mem::take(&mut said[1]);
+    let arguments = ["--config", &file, "--memory-limit", &enough];
+    let checked = run_to_end(folder.path(), &[&arguments[..], &["--check"]].concat());
+    assert_eq!(checked.code, Some(0), "{}", checked.text);
+    let mut node = Node::start_in(folder, &[BINARY], &arguments);
+    assert_eq!(node.stop(), 0);
+}
