@@ -41,6 +41,7 @@ pub mod given_type;
 pub mod json;
 pub mod key_text;
 pub mod nearest;
+pub mod set_name;
 pub mod size;
 pub mod table;
 pub mod time_text;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::{NodeArguments, PlaceArguments};
+use crate::set_name::parse_set;
 use crate::size::parse_size;
 
 /// What to back up, and where to.
@@ -46,7 +47,7 @@ pub struct BackupArguments {
     pub output: Option<PathBuf>,
 
     /// Only records of this set; the empty name is for records without one.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = parse_set)]
     pub set: Option<String>,
 
     /// Only records written since this earlier backup began (ten minutes earlier, for clocks that differ).

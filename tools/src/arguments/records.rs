@@ -11,6 +11,7 @@ use super::commit::CommitArguments;
 use super::{NodeArguments, PlaceArguments};
 use crate::bin_argument::BinArgument;
 use crate::key_text::KeyType;
+use crate::set_name::{parse_named_set, parse_set};
 use crate::ttl_text::parse_ttl;
 
 /// Which record.
@@ -26,7 +27,7 @@ pub struct KeyArguments {
     pub key_type: KeyType,
 
     /// The record's set.
-    #[arg(long, value_name = "NAME", default_value = "")]
+    #[arg(long, value_name = "NAME", default_value = "", value_parser = parse_set)]
     pub set: String,
 
     /// Node and namespace.
@@ -56,7 +57,7 @@ pub struct KeysArguments {
     pub key_type: KeyType,
 
     /// The records' set.
-    #[arg(long, value_name = "NAME", default_value = "")]
+    #[arg(long, value_name = "NAME", default_value = "", value_parser = parse_set)]
     pub set: String,
 
     /// Node and namespace.
@@ -266,7 +267,7 @@ pub struct ScanArguments {
     pub place: PlaceArguments,
 
     /// Only records of this set; the empty name is for records without one.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = parse_set)]
     pub set: Option<String>,
 
     /// Only these bins.
@@ -299,7 +300,7 @@ pub struct TruncateArguments {
     pub place: PlaceArguments,
 
     /// The records of this set.
-    #[arg(long, value_name = "NAME", group = "what", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    #[arg(long, value_name = "NAME", group = "what", value_parser = parse_named_set)]
     pub set: Option<String>,
 
     /// All records of the namespace, with a set or without.

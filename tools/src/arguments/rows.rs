@@ -9,6 +9,7 @@ use super::PlaceArguments;
 use super::commit::CommitArguments;
 use crate::given_type::GivenType;
 use crate::key_text::KeyType;
+use crate::set_name::parse_set;
 use crate::ttl_text::parse_ttl;
 
 /// Formats of files of rows.
@@ -66,7 +67,7 @@ pub struct LoadArguments {
     pub place: PlaceArguments,
 
     /// The records' set.
-    #[arg(long, value_name = "NAME", default_value = "")]
+    #[arg(long, value_name = "NAME", default_value = "", value_parser = parse_set)]
     pub set: String,
 
     /// The file's format [default: by its name: csv, tsv; jsonl, ndjson, json]
@@ -166,7 +167,7 @@ pub struct ExportArguments {
     pub place: PlaceArguments,
 
     /// Only records of this set; the empty name is for records without one.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = parse_set)]
     pub set: Option<String>,
 
     /// The format.

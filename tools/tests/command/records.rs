@@ -80,6 +80,35 @@ fn a_record_from_put_to_delete() {
 }
 
 #[test]
+fn a_set_s_name_that_is_too_long_is_refused_before_it_is_sent() {
+    let node = MockNode::start();
+    let long = "s".repeat(64);
+    let sent = [
+        &["put", "a", "x=1"][..],
+        &["get", "a"],
+        &["delete", "a"],
+        &["scan"],
+        &["truncate", "--yes"],
+    ];
+    for command in sent {
+        let ended = ask(&node, &[command, &["--set", &long]].concat());
+        assert_eq!(ended.code, 2, "{ended:?}");
+        for words in ["--set", "at most 63 bytes, and this one has 64"] {
+            assert!(ended.stderr.contains(words), "{ended:?}");
+        }
+    }
+    let longest = &long[1..];
+    ask(&node, &["put", "a", "x=1", "--set", longest]).check_done();
+    ask(&node, &["get", "a", "--set", longest]).check_done();
+    let nameless = ask(&node, &["truncate", "--yes", "--set", ""]);
+    assert_eq!(nameless.code, 2, "{nameless:?}");
+    assert!(
+        nameless.stderr.contains("give the name of a set"),
+        "{nameless:?}"
+    );
+}
+
+#[test]
 fn conditions() {
     let node = MockNode::start();
     ask(&node, &["put", "a", "x=1", "--update-only"])
