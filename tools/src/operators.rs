@@ -175,7 +175,8 @@ fn config_get(arguments: &ConfigGetArguments, is_json: bool) -> Result<(), Failu
     let mut output = Output::new();
     let Some(wanted) = &arguments.key else {
         if is_json {
-            output.json(&answer)?;
+            let settings: Vec<Value> = settings.iter().map(with_plain_values).collect();
+            output.json(&json!({"settings": settings}))?;
         } else {
             for setting in settings {
                 let live = match setting["live"].as_bool() {
@@ -210,7 +211,19 @@ fn config_get(arguments: &ConfigGetArguments, is_json: bool) -> Result<(), Failu
     let value = text(setting, "value");
     // For scripts: without the quotes of the file.
     let bare = serde_json::from_str::<String>(&value).unwrap_or(value);
-    say(setting, &bare, is_json)
+    say(&with_plain_values(setting), &bare, is_json)
+}
+
+/// The node says values as its file has them. For programs a string is a string, a number a number and a list a list.
+fn with_plain_values(object: &Value) -> Value {
+    let mut plain = object.clone();
+    for name in ["value", "was"] {
+        let of_file = object[name].as_str().map(serde_json::from_str::<Value>);
+        if let Some(Ok(value)) = of_file {
+            plain[name] = value;
+        }
+    }
+    plain
 }
 
 fn config_set(arguments: &ConfigSetArguments, is_json: bool) -> Result<(), Failure> {
@@ -225,7 +238,7 @@ fn config_set(arguments: &ConfigSetArguments, is_json: bool) -> Result<(), Failu
         "{key} = {value} from now on (it was {was}), until the node starts or reads its file again\n  \
          to keep it, write it into the file as well"
     );
-    say(&answer, &said, is_json)
+    say(&with_plain_values(&answer), &said, is_json)
 }
 
 /// One answer, for programs or for people.

@@ -85,6 +85,13 @@ fn live_keys_are_changed_until_the_file_is_read_again() {
         got.check_done().trim_end().to_owned()
     };
     assert_eq!(one("node.slow_log"), "1 us");
+    let one_json = |key: &str| node.command(&["config", "get", key, "--json"]).json();
+    let slow_log = serde_json::json!({"key": "node.slow_log", "value": "1 us", "live": true});
+    assert_eq!(one_json("node.slow_log"), slow_log);
+    assert_eq!(one_json("node.cores")["value"], 2);
+    let all_json = node.command(&["config", "get", "--json"]).json();
+    let listed = all_json["settings"].as_array().unwrap();
+    assert!(listed.contains(&slow_log), "{all_json}");
 
     let set = node.command(&["config", "set", "node.slow_log", "20ms"]);
     let said = set.check_done();
@@ -103,7 +110,7 @@ fn live_keys_are_changed_until_the_file_is_read_again() {
         "30d",
         "--json",
     ];
-    assert_eq!(node.command(&set).json()["value"], "\"30 d\"");
+    assert_eq!(node.command(&set).json()["value"], "30 d");
     node.ask(&["put", "short", "x=1"]).check_done();
     let ttl_s = node.ask(&["get", "short", "--json"]).json()["ttl_s"].clone();
     assert!(
