@@ -22,7 +22,7 @@ struct Arguments {
     /// Where the seeds of each bug begin.
     #[arg(long, default_value_t = 0)]
     first_seed: u64,
-    /// Seeds that are tried for each bug.
+    /// Seeds that are tried for each bug, but for those that have a seed of their own.
     #[arg(long, default_value_t = 3000)]
     seeds: u64,
 }
@@ -37,6 +37,9 @@ struct Ground {
     profile: Profile,
     cuts: u64,
     truncate: bool,
+    crowded: bool,
+    /// A bug that needs a rare course of things has one that is known.
+    seed: Option<u64>,
 }
 
 /// What was found.
@@ -142,10 +145,17 @@ fn show(ground: &Ground, arguments: &Arguments) -> ExitCode {
 /// Runs seeds until the bug is found. Returns how, and what all runs together went through.
 fn search(ground: &Ground, arguments: &Arguments) -> (Option<Found>, Report) {
     let first = arguments.first_seed;
-    let seeds = first..first.saturating_add(arguments.seeds);
+    let seeds = match ground.seed {
+        Some(seed) => seed..seed + 1,
+        None => first..first.saturating_add(arguments.seeds),
+    };
     let mut total = Report::default();
     for seed in seeds {
         let scenario = Scenario::new(seed, ground.profile, ground.cuts);
+        let scenario = match ground.crowded {
+            true => scenario.with_crowd(),
+            false => scenario,
+        };
         let scenario = match ground.truncate {
             true => scenario.with_truncation(),
             false => scenario,
@@ -196,6 +206,8 @@ fn ground_of(bug: PlantedBug) -> Ground {
         profile,
         cuts,
         truncate: false,
+        crowded: false,
+        seed: None,
     };
     match bug {
         PlantedBug::BelieveOtherLife
@@ -215,8 +227,12 @@ fn ground_of(bug: PlantedBug) -> Ground {
         PlantedBug::AcknowledgeFailed | PlantedBug::DenyDoubt | PlantedBug::IgnoreVoid => {
             on(Profile::Errors, 30)
         }
+        PlantedBug::IgnorePlace => Ground {
+            crowded: true,
+            seed: Some(5134),
+            ..on(Profile::Media, 10)
+        },
         PlantedBug::SkipContentChecksum
-        | PlantedBug::IgnorePlace
         | PlantedBug::DropDamaged
         | PlantedBug::HideLostBatches
         | PlantedBug::ForgetVouchers => on(Profile::Media, 10),
