@@ -10,7 +10,7 @@ use corelith_index::{Digest, ExpirySeconds, SetId};
 use corelith_io::{Access, BufferPool, Clock, Device, LocalTasks, Ring};
 use corelith_store::limits::INDEX_BYTES_CACHED;
 use corelith_store::volume::{FormatOptions, format_volume};
-use corelith_store::{Change, Needs, Shard, ShardOptions};
+use corelith_store::{Change, CheckpointPace, Needs, Shard, ShardOptions};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
@@ -157,6 +157,7 @@ async fn make(
         accept_stale: false,
         record_cache_bytes: 0,
         index_bytes_cached: INDEX_BYTES_CACHED,
+        checkpoint: CheckpointPace::NONE,
     };
     Ok(Shard::open(&volume, devices, (pool, &clock), &options).await?)
 }

@@ -59,7 +59,7 @@ fn measure(keys: u64) -> Result<(), Box<dyn Error>> {
         let mut live_bytes = vec![0_u64; 1 << 16];
         let started = Instant::now();
         for (range, page) in &pages {
-            let keep = |address: RecordAddress, length: RecordLength| {
+            let keep = |address: RecordAddress, length: RecordLength, _: bool| {
                 let segment = usize::try_from(address.packed() >> 20);
                 let live_bytes = segment.ok().and_then(|number| live_bytes.get_mut(number));
                 live_bytes

@@ -84,13 +84,14 @@ pub(crate) fn address_of(packed: &PackedEntry) -> RecordAddress {
 
 /// The packed entry's address and length; no address where the bytes are no entry that [`pack`] and then [`undamaged`]
 /// made.
-pub(crate) fn parts_of(packed: &PackedEntry) -> (Option<RecordAddress>, RecordLength) {
+pub(crate) fn parts_of(packed: &PackedEntry) -> (Option<RecordAddress>, RecordLength, bool) {
     let word = word_of(packed);
     let [.., g0, g1, _, _, _, _] = *packed;
     let is_sound = word >> DAMAGED_SHIFT & 1 == 0 && (g0 | g1) != 0;
     let address = RecordAddress::from_packed(word & RecordAddress::PACKED_MAX);
     let length = RecordLength::from_packed(low_bits(word >> LENGTH_SHIFT, RecordLength::BITS));
-    (address.filter(|_| is_sound), length)
+    let is_moved = word >> MOVED_SHIFT & 1 == 1;
+    (address.filter(|_| is_sound), length, is_moved)
 }
 
 /// The same entry, not known to be damaged.

@@ -134,8 +134,8 @@ impl Index {
         (used, at)
     }
 
-    /// Puts the entries of an image that stand in `range` and that `keep` wants into the table. None of them may be there
-    /// yet.
+    /// Puts the entries of an image that stand in `range` and that `keep` wants, told by address, length and whether they
+    /// are moved, into the table. None of them may be there yet.
     ///
     /// # Errors
     /// [`ImageError`]: the bytes are no image. A part of it may be in the table then, which is of no use any more.
@@ -143,7 +143,7 @@ impl Index {
         &mut self,
         image: &[u8],
         range: &Range<ImagePosition>,
-        mut keep: impl FnMut(RecordAddress, RecordLength) -> bool,
+        mut keep: impl FnMut(RecordAddress, RecordLength, bool) -> bool,
     ) -> Result<ImageLoaded, ImageError> {
         let mut loaded = ImageLoaded::default();
         let mut rest = image;
@@ -156,12 +156,12 @@ impl Index {
             let is_inside = range.start <= span.start && span.end <= range.end;
             let mut dropped = 0_u128;
             for (place, entry) in group.entries.iter().enumerate() {
-                let (address, length) = parts_of(entry);
+                let (address, length, is_moved) = parts_of(entry);
                 let Some(address) = address else {
                     return Err(ImageError::Entry { rank: group.rank });
                 };
                 let is_wanted = is_inside || range.contains(&group.position_of(entry));
-                if !is_wanted || !keep(address, length) {
+                if !is_wanted || !keep(address, length, is_moved) {
                     dropped |= 1 << place;
                 }
             }

@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use corelith_io::DurabilityChoice;
+use corelith_store::limits::CHECKPOINT_INTERVAL_BYTES;
 use corelith_wire::limits::NAMESPACE_NAME_BYTES_MAX;
 
 pub(crate) use change::{Changed, Unchanged};
@@ -105,6 +106,8 @@ pub(crate) struct NamespaceConfiguration {
     pub(crate) scrub_rate_bytes: u64,
     /// Memory of the indexes of all its shards together; `None` for a share of what the memory plan leaves.
     pub(crate) index_memory_bytes: Option<u64>,
+    /// Bytes of batches of each shard after which its index is written to the devices again; 0 for never.
+    pub(crate) checkpoint_interval_bytes: u64,
     /// The longest content of a record that is written; `None` for what the volume can hold.
     pub(crate) record_bytes_max: Option<u64>,
 }
@@ -164,6 +167,7 @@ impl NamespaceConfiguration {
             record_cache_bytes: 0,
             scrub_rate_bytes: SCRUB_RATE_DEFAULT_BYTES,
             index_memory_bytes: None,
+            checkpoint_interval_bytes: CHECKPOINT_INTERVAL_BYTES,
             record_bytes_max: None,
         }
     }

@@ -8,6 +8,7 @@ use corelith_io::{
     Access, BufferPool, BufferPoolConfig, Device, DeviceKind, HugePages, OpenDevice, OpenOptions,
     Ring, RingConfig,
 };
+use corelith_store::CheckpointPace;
 use corelith_store::volume::{FormatOptions, Volume, format_volume, inspect_device, open_volume};
 use corelith_wire::limits::NAMESPACES_MAX;
 
@@ -34,6 +35,8 @@ pub(crate) struct OpenVolume {
     pub(crate) record_cache_bytes: u64,
     /// Memory of its indexes together; `None` for a share of what the plan leaves.
     pub(crate) index_memory_bytes: Option<u64>,
+    /// How its indexes are kept on the devices.
+    pub(crate) checkpoint: CheckpointPace,
 }
 
 impl OpenVolume {
@@ -209,6 +212,7 @@ fn open_namespace(
             commit: namespace.commit,
             record_cache_bytes,
             index_memory_bytes,
+            checkpoint: CheckpointPace::every(namespace.checkpoint_interval_bytes),
         };
         check_name(namespace, &volume)?;
         volumes.push(volume);
@@ -300,6 +304,8 @@ fn make_in_memory(
         // Its records are in memory already.
         record_cache_bytes: 0,
         index_memory_bytes: namespace.index_memory_bytes,
+        // Nothing of them outlives the node.
+        checkpoint: CheckpointPace::NONE,
     })
 }
 

@@ -1,5 +1,7 @@
 //! The bounds of the simulator, each with its derivation.
 
+use corelith_store::CheckpointPace;
+
 /// Moments (polls and machine steps) that an opening or a verification may take before it counts as hung.
 ///
 /// A recovery of the largest simulated volume reads some hundred segments, each with a handful of
@@ -39,6 +41,12 @@ pub const SILENT_FAULT_DELAY_MAX: u64 = 20_000;
 
 /// Record cache of a simulated shard that has one, in bytes: some tens of values, so that it turns over.
 pub const RECORD_CACHE_BYTES: u64 = 128 << 10;
+/// Pace of checkpoints in simulated shards: a round for every few batches, so that a ring of some segments turns over
+/// again and again.
+pub const CHECKPOINT_PACE: CheckpointPace = CheckpointPace {
+    interval_bytes: 8 << 10,
+    share_percent: 60,
+};
 /// How long a client waits after a flush before it asks the store whether all is durable, in ns: some trips to the
 /// slowest drive.
 pub const FLUSH_WAIT_NS: u64 = 2_000_000;

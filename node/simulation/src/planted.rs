@@ -224,6 +224,11 @@ fn ground_of(bug: PlantedBug) -> Ground {
             truncate: true,
             ..on(Profile::Honest, 30)
         },
+        PlantedBug::ForgetTruncationEarly => Ground {
+            truncate: true,
+            crowded: true,
+            ..on(Profile::Errors, 30)
+        },
         PlantedBug::AcknowledgeFailed | PlantedBug::DenyDoubt | PlantedBug::IgnoreVoid => {
             on(Profile::Errors, 30)
         }

@@ -4,6 +4,7 @@
 use std::fmt;
 
 use crate::oracle::Totals;
+use crate::subject::CheckpointFigures;
 
 /// What a run has gone through.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,6 +29,8 @@ pub struct Report {
     pub segments_reclaimed: u64,
     /// Polls and machine steps, without those of forks.
     pub moments: u64,
+    /// What checkpoints came to, without those of lives that ended in a start, and of forks.
+    pub checkpoints: CheckpointFigures,
     /// What the oracle has checked, without forks.
     pub totals: Totals,
     /// A sum over everything that the machine did.
@@ -47,6 +50,7 @@ impl Report {
         self.stale_starts += other.stale_starts;
         self.segments_reclaimed += other.segments_reclaimed;
         self.moments += other.moments;
+        self.checkpoints.add(&other.checkpoints);
         self.totals.add(&other.totals);
         self.fingerprint = self.fingerprint.rotate_left(1) ^ other.fingerprint;
     }
@@ -97,6 +101,18 @@ impl fmt::Display for Report {
              {untold} times a key was untold, {stale} losses that nothing vouched against, \
              {taken_back} keys of which a crash took buffered writes back",
             self.silent_faults, self.stale_starts
+        )?;
+        let CheckpointFigures {
+            starts,
+            unusable,
+            pages_damaged,
+            rounds,
+            given_back,
+        } = self.checkpoints;
+        writeln!(
+            formatter,
+            "{rounds} rounds of checkpoints, {starts} starts of a log from one, {unusable} with one that could not be used, \
+             {pages_damaged} pages damaged, {given_back} segments given back to the log"
         )?;
         write!(formatter, "fingerprint {:016x}", self.fingerprint)
     }

@@ -320,6 +320,7 @@ impl<'a> Run<'a> {
         let moments_max = [30, 300, 3000][usize::try_from(self.random.below(3)).unwrap_or(0)];
         let stop = executor.run(self.random.below(moments_max));
         self.report.segments_reclaimed += subject.segments_reclaimed();
+        self.report.checkpoints.add(&subject.checkpoints());
         self.judge_clients()?;
         match stop {
             Stop::Deadlock(names) => Err(FailureKind::Deadlock(names)),

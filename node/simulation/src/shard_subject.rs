@@ -10,8 +10,10 @@ use corelith_store::{
     WriteError,
 };
 
-use crate::limits::RECORD_CACHE_BYTES;
-use crate::subject::{Answer, Key, Operation, Process, Stored, Subject, Trust, ValueId};
+use crate::limits::{CHECKPOINT_PACE, RECORD_CACHE_BYTES};
+use crate::subject::{
+    Answer, CheckpointFigures, Key, Operation, Process, Stored, Subject, Trust, ValueId,
+};
 use crate::value::{decode, encode};
 
 /// Bytes of DRAM that a shard's index may take: never the bound here.
@@ -86,6 +88,7 @@ impl Subject for ShardSubject {
                 // Every other shard: what a cache answers is to be as right as what a drive does.
                 record_cache_bytes: u64::from(shard % 2) * RECORD_CACHE_BYTES,
                 index_bytes_cached: INDEX_BYTES_CACHED,
+                checkpoint: CHECKPOINT_PACE,
             };
             let opened = Shard::open(&volume, &devices, (&pool, &clock), &options).await;
             shards.push(opened.map_err(|error| error.to_string())?);
@@ -149,6 +152,21 @@ impl Subject for ShardSubject {
     fn log_of(&self, key: Key) -> u64 {
         let shard = self.shard_of(&digest(key));
         shard.map_or(0, |shard| shard.number().into())
+    }
+
+    fn checkpoints(&self) -> CheckpointFigures {
+        let mut figures = CheckpointFigures::default();
+        for shard in &self.shards {
+            let (report, counters) = (shard.report(), shard.statistics().counters);
+            figures.add(&CheckpointFigures {
+                starts: u64::from(report.checkpoint_pages > 0 && !report.checkpoint_unusable),
+                unusable: u64::from(report.checkpoint_unusable),
+                pages_damaged: report.checkpoint_pages_damaged,
+                rounds: counters.checkpoint_rounds,
+                given_back: counters.checkpoint_segments_given_back,
+            });
+        }
+        figures
     }
 
     fn trust(&self, key: Key) -> Trust {

@@ -99,6 +99,32 @@ pub enum Answer {
     Mangled(String),
 }
 
+/// What checkpoints have come to in one life of a store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CheckpointFigures {
+    /// Logs that it started from pages and what came after.
+    pub starts: u64,
+    /// Logs that had pages which could not be used.
+    pub unusable: u64,
+    /// Pages that were damaged and would have been used.
+    pub pages_damaged: u64,
+    /// Rounds that went through everything.
+    pub rounds: u64,
+    /// Segments that the log took back.
+    pub given_back: u64,
+}
+
+impl CheckpointFigures {
+    /// Adds what another life, or another log, has come to.
+    pub fn add(&mut self, other: &Self) {
+        self.starts += other.starts;
+        self.unusable += other.unusable;
+        self.pages_damaged += other.pages_damaged;
+        self.rounds += other.rounds;
+        self.given_back += other.given_back;
+    }
+}
+
 /// A store in one life of its process. A clone is another handle on the same store.
 pub trait Subject: Clone + 'static {
     /// Makes the drives ready for a first start.
@@ -135,6 +161,11 @@ pub trait Subject: Clone + 'static {
     /// Which of its logs holds a key. What it makes durable in one log says nothing of another.
     fn log_of(&self, _: Key) -> u64 {
         0
+    }
+
+    /// What its checkpoints have come to since its start.
+    fn checkpoints(&self) -> CheckpointFigures {
+        CheckpointFigures::default()
     }
 
     /// What it says of a key since its start.

@@ -145,7 +145,7 @@ const NODE_KEYS: [KeyOf<Configuration>; 11] = [
     ),
 ];
 
-const NAMESPACE_KEYS: [KeyOf<NamespaceConfiguration>; 14] = [
+const NAMESPACE_KEYS: [KeyOf<NamespaceConfiguration>; 15] = [
     fixed(
         "storage",
         |namespace, value| {
@@ -234,6 +234,20 @@ const NAMESPACE_KEYS: [KeyOf<NamespaceConfiguration>; 14] = [
                 namespace.index_memory_bytes.map(show_size),
                 "auto",
             ))
+        },
+    ),
+    fixed(
+        "checkpoint_interval",
+        |namespace, value| {
+            let size = size_or(value, "none").map(Option::unwrap_or_default);
+            put(
+                &mut namespace.checkpoint_interval_bytes,
+                size.ok_or("a size such as \"64 MiB\", or \"none\""),
+            )
+        },
+        |namespace| {
+            let size = Some(namespace.checkpoint_interval_bytes).filter(|bytes| *bytes > 0);
+            Some(shown_or(size.map(show_size), "none"))
         },
     ),
     fixed(

@@ -196,6 +196,7 @@ async fn namespace(device: Device, ring: &Ring, clock: &Clock) -> ServedNamespac
         record_cache_bytes: 0,
         accept_stale: false,
         index_bytes_cached: 1 << 20,
+        checkpoint: corelith_store::CheckpointPace::NONE,
     };
     let shard = Shard::open(&volume, &devices, (ring.pool(), clock), &options)
         .await

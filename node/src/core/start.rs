@@ -340,6 +340,7 @@ async fn open_namespace(
                 index_memory_bytes: plan.memory.index_bytes_per_shard(position),
                 record_cache_bytes: volume.record_cache_bytes
                     / u64::from(volume.shard_count().max(1)),
+                checkpoint: volume.checkpoint,
                 accept_stale: plan.accept_stale,
                 index_bytes_cached: INDEX_BYTES_CACHED,
             };

@@ -184,7 +184,7 @@ mod tests {
     use corelith_index::{Digest, ExpirySeconds, SetId};
     use corelith_io::{BufferPool, BufferPoolConfig, DriveConfig, SimulatedMachine};
     use corelith_store::volume::{FormatOptions, format_volume};
-    use corelith_store::{Change, Needs, ShardOptions};
+    use corelith_store::{Change, CheckpointPace, Needs, ShardOptions};
     use corelith_wire::{
         FrameEncoder, FrameHeader, MessageKind, NamespaceId, Request, RequestEnvelope, RequestId,
     };
@@ -225,6 +225,7 @@ mod tests {
             shard: 0,
             index_memory_bytes: 1 << 20,
             record_cache_bytes: 1 << 20,
+            checkpoint: CheckpointPace::NONE,
             accept_stale: false,
             index_bytes_cached: 1 << 20,
         };

@@ -24,7 +24,7 @@ use corelith_io::{
 };
 use corelith_store::limits::INDEX_BYTES_CACHED;
 use corelith_store::volume::{FormatOptions, format_volume, open_volume};
-use corelith_store::{Change, Commit, Counters, Needs, Shard, ShardOptions};
+use corelith_store::{Change, CheckpointPace, Commit, Counters, Needs, Shard, ShardOptions};
 
 const SEGMENT_BYTES: u64 = 1 << 20;
 const SEGMENTS: u64 = 256;
@@ -208,6 +208,7 @@ fn measure(percent: u64, is_skewed: bool, (rounds, content_bytes): (u64, usize))
         accept_stale: false,
         record_cache_bytes: 0,
         index_bytes_cached: INDEX_BYTES_CACHED,
+        checkpoint: CheckpointPace::NONE,
     };
     let shard = runner
         .run(async { Shard::open(&volume, &devices, (&pool, &clock), &options).await })

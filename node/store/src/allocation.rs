@@ -79,7 +79,7 @@ pub(crate) fn start_preparation(core: &Rc<ShardCore>, work: &mut Work) {
 }
 
 /// Puts a life on record. Returns the bytes written.
-async fn prepare(
+pub(crate) async fn prepare(
     core: &ShardCore,
     write: HeaderWrite,
     first_use: bool,
@@ -161,7 +161,7 @@ pub(crate) fn start_freeing(core: &Rc<ShardCore>, work: &mut Work) {
 }
 
 /// A header as of now; what only some uses have is left at zero.
-fn new_header(
+pub(crate) fn new_header(
     core: &ShardCore,
     state: &State,
     (place, life): (SegmentPlace, Life),

@@ -15,6 +15,7 @@ use futures_util::stream::{FuturesUnordered, Stream};
 
 use crate::Lsn;
 use crate::allocation::{HeaderError, start_freeing, start_preparation};
+use crate::checkpoint::{Checkpointed, checkpointed, start_checkpoint};
 use crate::format::fields::u64_of;
 use crate::limits::BATCHES_IN_FLIGHT_MAX;
 use crate::log::{LogWrite, Submission};
@@ -54,6 +55,8 @@ pub(crate) enum Event {
     Swept,
     /// Reclaim has done what there was to do.
     Reclaimed,
+    /// A step of a checkpoint is over.
+    Checkpointed(Checkpointed),
 }
 
 /// What the background task waits for.
@@ -92,6 +95,7 @@ fn start(core: &Rc<ShardCore>, work: &mut Work) {
         start_freeing(core, work);
         start_sweep(core, work);
         start_reclaim(core, work);
+        start_checkpoint(core, work);
     }
 }
 
@@ -227,6 +231,7 @@ fn handle(core: &ShardCore, event: Event) {
         }
         Event::Freed { segment, result } => freed(core, segment, result),
         Event::Swept | Event::Reclaimed => {}
+        Event::Checkpointed(outcome) => checkpointed(core, outcome),
     }
     core.room.notify_all();
 }
@@ -234,9 +239,13 @@ fn handle(core: &ShardCore, event: Event) {
 fn freed(core: &ShardCore, number: SegmentNumber, result: Result<Lsn, HeaderError>) {
     let mut state = core.state.borrow_mut();
     match result {
-        Ok(freed_lsn) => state.segments.change(number, |segment| {
-            segment.become_free(segment.life, freed_lsn);
-        }),
+        Ok(freed_lsn) => {
+            let segment_bytes = state.segments.segment_bytes();
+            state.truncations.forget_in(number, segment_bytes);
+            state.segments.change(number, |segment| {
+                segment.become_free(segment.life, freed_lsn);
+            });
+        }
         Err(error) => {
             tracing::error!(shard = core.number, %error, "a segment could not be freed: it is not used");
             state.segments.set_state(number, SegmentState::Lost);

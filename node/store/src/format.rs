@@ -5,6 +5,8 @@
 
 pub mod batch_header;
 pub mod binding;
+pub mod checkpoint_page;
+pub mod checkpoint_sets;
 pub mod extent_table;
 pub(crate) mod fields;
 pub mod record_header;

@@ -50,6 +50,7 @@ mod state;
 mod admission;
 mod allocation;
 mod announced;
+mod checkpoint;
 mod commit;
 mod committer;
 mod damage;
@@ -67,6 +68,7 @@ mod truncation;
 mod writer;
 
 pub use announced::fetch_ahead;
+pub use checkpoint::CheckpointPace;
 pub use commit::Commit;
 pub use damage::DamagedRecord;
 pub use error::{OpenError, ReadError, WriteError};

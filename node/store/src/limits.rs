@@ -2,6 +2,10 @@
 //!
 //! Invariant: relations between bounds are `const` assertions at the end of this file.
 
+use corelith_index::limits::IMAGE_BYTES_MIN;
+
+use crate::format::checkpoint_page::PAGE_HEADER_BYTES;
+use crate::format::checkpoint_sets::SET_ITEM_BYTES_MAX;
 use crate::format::fields::u64_of;
 
 /// Smallest segment, in bytes. Small ones exist so that a simulation can wrap a log thousands of times.
@@ -158,6 +162,25 @@ pub const RECOVERY_HEADERS_IN_FLIGHT: usize = 32;
 pub const RECOVERY_SUMMARIES_IN_FLIGHT: usize = 4;
 /// Length of one recovery read of an unsealed segment, in bytes.
 pub const RECOVERY_READ_BYTES: u64 = 1 << 20;
+
+/// Longest page of a checkpoint, header included, in bytes: taking one copies some 2,900 entries and sums them, 20 to 70 us.
+pub const CHECKPOINT_PAGE_BYTES: u64 = 64 << 10;
+/// A segment with less room than this takes no further page, in bytes: the largest group of the index, or the
+/// longest item of a set, with the header.
+pub const CHECKPOINT_PAGE_BYTES_MIN: u64 = 4 << 10;
+const _: () = assert!(IMAGE_BYTES_MIN + PAGE_HEADER_BYTES <= 4 << 10);
+const _: () = assert!(SET_ITEM_BYTES_MAX + PAGE_HEADER_BYTES <= 4 << 10);
+const _: () = assert!(CHECKPOINT_PAGE_BYTES == 4 * (16 << 10) && WRITE_UNIT_BYTES_MAX == 16 << 10);
+/// Bytes of pages for each hundred bytes of batches. With the headers of their segments, and what a round that was
+/// broken off has written in vain, checkpoints stay below 15.
+pub const CHECKPOINT_SHARE_PERCENT: u32 = 12;
+/// What pages may be ahead of that at most after a pause, in bytes: a burst of 16 pages.
+pub const CHECKPOINT_CREDIT_BYTES_MAX: i64 = 1 << 20;
+/// Bytes of batches after which a shard begins the next round, unless told otherwise: what a start has to replay at
+/// most where the index is small; a larger one takes longer to write at the share above.
+pub const CHECKPOINT_INTERVAL_BYTES: u64 = 64 << 20;
+/// Checkpoint segments of a shard that are read at once during recovery: one is loaded while the next is read.
+pub const RECOVERY_CHECKPOINTS_IN_FLIGHT: usize = 2;
 
 /// Longest set name in bytes, and most sets of a shard (12-bit ids, zero means "no set").
 pub const SET_NAME_BYTES_MAX: usize = 63;

@@ -31,6 +31,8 @@ pub enum PlantedBug {
     ForgetTombstones,
     /// Replay leaves truncations out.
     ForgetTruncations,
+    /// A truncation is forgotten when its segment is reclaimed, not when that is durably free.
+    ForgetTruncationEarly,
     /// Replay takes segments from the newest to the oldest.
     ReplayBackwards,
     /// Positions that were given up count all the same.
@@ -47,7 +49,7 @@ pub enum PlantedBug {
 
 impl PlantedBug {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::SkipContentChecksum,
         Self::IgnorePlace,
         Self::BelieveOtherLife,
@@ -61,6 +63,7 @@ impl PlantedBug {
         Self::ShortenSummary,
         Self::ForgetTombstones,
         Self::ForgetTruncations,
+        Self::ForgetTruncationEarly,
         Self::ReplayBackwards,
         Self::IgnoreVoid,
         Self::ServeUndurable,

@@ -332,6 +332,8 @@ impl State {
     /// All that lived in the segment has a durable copy elsewhere, its tombstones included.
     fn note_emptied(&mut self, victim: &Victim) {
         self.counters.segments_reclaimed += 1;
+        let segment_bytes = self.segments.segment_bytes();
+        self.truncations.uncount_in(victim.number, segment_bytes);
         self.segments.change(victim.number, |segment| {
             segment.tombstones = 0;
             segment.tombstone_version_max = Version::NONE;

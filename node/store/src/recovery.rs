@@ -11,16 +11,22 @@
 //! proves durable and that cannot be read is reported, never passed over in silence; and until someone
 //! has accepted the loss, nothing is written that would hide it from the next start.
 
+mod checkpoint;
 mod data;
+mod expected;
 mod headers;
 mod replay;
 
 use std::collections::HashSet;
 
-use corelith_io::DeviceError;
+use corelith_io::{DeviceError, DeviceOffset};
 
+use self::checkpoint::{Loaded, Unusable};
+use self::headers::Headers;
+use self::replay::Replayed;
 use crate::allocation::{HeaderError, HeaderWrite};
-use crate::format::segment_header::SegmentHeader;
+use crate::checkpoint::FoundSegment;
+use crate::format::segment_header::{SEGMENT_HEADER_COPIES, SegmentHeader, SegmentUse};
 use crate::format::summary::{Footer, SummaryRow};
 use crate::limits::{LSN_GAP_AT_START, VERSION_GAP_AT_START};
 use crate::log::{Log, OpenSegment};
@@ -55,6 +61,16 @@ pub struct RecoveryReport {
     pub segments_missing: u64,
     /// Headers that a crash had left half rewritten and that are whole again.
     pub headers_repaired: u64,
+    /// Segments of which pages of checkpoints hold everything: neither summary nor data were read.
+    pub in_pages: u64,
+    /// Pages of checkpoints that were loaded.
+    pub checkpoint_pages: u64,
+    /// Entries of the index that they brought.
+    pub checkpoint_entries: u64,
+    /// Pages that would have been, had they not been damaged.
+    pub checkpoint_pages_damaged: u64,
+    /// There was a checkpoint, and it could not be used: the whole log was read.
+    pub checkpoint_unusable: bool,
 }
 
 impl RecoveryReport {
@@ -105,9 +121,7 @@ pub(crate) async fn recover(
     progress: &RecoveryProgress,
 ) -> Result<RecoveryReport, OpenError> {
     let mut report = RecoveryReport::default();
-    let headers = headers::read_headers(core, &mut report).await?;
-    progress.found(headers.log.len());
-    let replayed = replay::replay(core, &headers, &mut report, progress).await?;
+    let (headers, replayed, loaded) = replay_log(core, &mut report, progress).await?;
     check_memory(core)?;
     flush_all(core).await?;
     continue_log(core, replayed.highest, &headers.log);
@@ -130,7 +144,108 @@ pub(crate) async fn recover(
     for segment in replayed.unsealed {
         seal_unsealed(core, &segment).await?;
     }
+    if report.may_be_stale() {
+        destroy_pages(core, &headers).await?;
+    }
+    adopt_pages(core, headers, loaded);
     Ok(report)
+}
+
+/// Replays what pages of checkpoints do not hold, if they can be used; else the whole log.
+async fn replay_log(
+    core: &ShardCore,
+    report: &mut RecoveryReport,
+    progress: &RecoveryProgress,
+) -> Result<(Headers, Replayed, Option<Loaded>), OpenError> {
+    let mut headers = headers::read_headers(core, report).await?;
+    progress.found(headers.log.len());
+    if headers.checkpoints.is_empty() || report.may_be_stale() {
+        let replayed = replay::replay(core, (&headers, None), report, progress).await?;
+        return Ok((headers, replayed, None));
+    }
+    let (evidence, loaded) = checkpoint::load(core, &headers, report).await?;
+    evidence.teach(&mut headers);
+    headers.miss_begun(core, report);
+    let reason = match loaded {
+        Err(reason) => reason,
+        Ok(loaded) => {
+            let from = (&headers, Some(&loaded));
+            let replayed = replay::replay(core, from, report, progress).await?;
+            if report.may_be_stale() {
+                Unusable::Loss
+            } else {
+                match checkpoint::settle_accounts(core, &loaded, &replayed) {
+                    Ok(()) => return Ok((headers, replayed, Some(loaded))),
+                    Err(reason) => reason,
+                }
+            }
+        }
+    };
+    let damaged = report.checkpoint_pages_damaged;
+    // A first round that was never finished is no fault of anyone's.
+    let is_fault = damaged > 0 || !matches!(reason, Unusable::Incomplete);
+    if is_fault {
+        tracing::warn!(shard = core.number, damaged, %reason, "the checkpoint cannot be used: the whole log is read");
+    } else {
+        tracing::info!(shard = core.number, %reason, "there is no whole checkpoint yet: the whole log is read");
+    }
+    *report = RecoveryReport {
+        checkpoint_pages_damaged: damaged,
+        checkpoint_unusable: is_fault,
+        ..RecoveryReport::default()
+    };
+    core.state.borrow_mut().forget_recovered();
+    let mut headers = headers::read_headers(core, report).await?;
+    evidence.teach(&mut headers);
+    headers.miss_begun(core, report);
+    let replayed = replay::replay(core, (&headers, None), report, progress).await?;
+    Ok((headers, replayed, None))
+}
+
+/// An operator has accepted a loss: pages from before it would bring back what was answered without.
+async fn destroy_pages(core: &ShardCore, headers: &Headers) -> Result<(), OpenError> {
+    let unit = core.state.borrow().log.geometry().write_unit_bytes;
+    for segment in &headers.checkpoints {
+        let header = SegmentHeader {
+            state: SegmentUse::Free,
+            ..segment.header.clone()
+        };
+        let slot = header.slot;
+        let write = HeaderWrite::new(core, &core.state.borrow(), header)?;
+        match write.run(core).await {
+            Ok(_) => {}
+            Err(HeaderError::ReadBack) => {
+                let refused = DeviceError::Short {
+                    offset: DeviceOffset::new(segment.header.offset_bytes),
+                    length_bytes: SEGMENT_HEADER_COPIES * unit,
+                    done_bytes: 0,
+                };
+                return Err(device_error(core, slot, refused));
+            }
+            Err(HeaderError::Device(error)) => return Err(device_error(core, slot, error)),
+        }
+    }
+    Ok(())
+}
+
+/// Segments with pages go on in the ring, if the index came from pages; else the log may have them.
+fn adopt_pages(core: &ShardCore, mut headers: Headers, loaded: Option<Loaded>) {
+    let mut state = core.state.borrow_mut();
+    let Some(loaded) = loaded else {
+        for segment in &headers.checkpoints {
+            state.segments.set_state(segment.number, SegmentState::Free);
+        }
+        return;
+    };
+    headers
+        .checkpoints
+        .sort_by_key(|segment| segment.header.first_lsn);
+    let found = headers.checkpoints.iter().map(|segment| FoundSegment {
+        number: segment.number,
+        is_newest: loaded.newest.contains(&segment.number),
+    });
+    let shard = state.index.shard();
+    state.checkpoints.adopt(shard, found, loaded.pages.floor());
 }
 
 /// The index has taken all records, whatever memory it needed: refuses to go on if that is more than

@@ -105,6 +105,7 @@ impl ShardCore {
     pub(crate) fn wait_for_room<E>(&self, state: &mut State) -> Result<Room, WriteError<E>> {
         let comes = state.segments.is_freeing()
             || state.truncations.is_unswept()
+            || state.segments.checkpoint_count() > 0
             || state.segments.freeable().is_some()
             || state.may_reclaim();
         if !comes {
@@ -124,9 +125,15 @@ impl ShardCore {
         self.available(segments) <= SEGMENTS_AVAILABLE_MIN + spare
     }
 
+    /// True if no segment but the reserve is left to open.
+    pub(crate) fn is_out_of_room(&self, segments: &SegmentTable) -> bool {
+        self.available(segments) <= SEGMENTS_RESERVED
+    }
+
     /// True if new data is refused, or would be if it came now.
     pub(crate) fn is_full(&self, state: &State) -> bool {
-        let is_out = self.available(&state.segments) <= SEGMENTS_RESERVED
+        let is_out = self.is_out_of_room(&state.segments)
+            && state.segments.checkpoint_count() == 0
             && !state.segments.is_freeing()
             && !state.segments.may_be_freeable()
             && !state.may_reclaim();
@@ -141,8 +148,19 @@ impl State {
             || self.segments.may_be_reclaimable() && !self.reclaim.is_futile(self.segments.len())
     }
 
-    /// True if `more_bytes` may live beside what lives.
+    /// True if `more_bytes` may live beside what lives. Pages of checkpoints are no hindrance: they give way.
     fn may_grow(&self, more_bytes: u64) -> bool {
+        self.fits_beside(more_bytes, 0)
+    }
+
+    /// True if what lives leaves room for the segments that hold pages of checkpoints and `more`, so that reclaim finds
+    /// as much to gain without them.
+    pub(crate) fn may_keep_pages(&self, more: usize) -> bool {
+        self.fits_beside(0, self.segments.checkpoint_count() + more)
+    }
+
+    /// True if `more_bytes` may live beside what lives, with `taken` segments for something else.
+    fn fits_beside(&self, more_bytes: u64, taken: usize) -> bool {
         let Held {
             live_bytes,
             live_records,
@@ -151,7 +169,7 @@ impl State {
         } = self.segments.held();
         // The open segment may just have been opened.
         let usable = u64_of(self.segments.len())
-            .saturating_sub(lost_segments + u64_of(SEGMENTS_RESERVED) + 1);
+            .saturating_sub(lost_segments + u64_of(SEGMENTS_RESERVED + taken) + 1);
         let limit = usable * payload_bytes(self.log.geometry()) / 16 * LIVE_SIXTEENTHS_MAX;
         let live_bytes = live_bytes + more_bytes;
         needed_bytes(live_bytes, live_records + 1, tombstones) <= limit

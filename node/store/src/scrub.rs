@@ -271,7 +271,9 @@ impl Looked {
     /// Whether a header may say this of the segment. What a start found prepared counts as free.
     fn may_say(&self, used_as: SegmentUse) -> bool {
         match self.state {
-            SegmentState::Free => matches!(used_as, SegmentUse::Free | SegmentUse::Prepared),
+            // Pages that the log may have back keep their header until something else is written.
+            SegmentState::Free => used_as != SegmentUse::Log,
+            SegmentState::Checkpoint => used_as == SegmentUse::Checkpoint,
             SegmentState::Prepared => used_as == SegmentUse::Prepared,
             SegmentState::Unused
             | SegmentState::Preparing
@@ -296,6 +298,7 @@ impl ShardCore {
             }
             SegmentState::Free => segment.life != Life::NONE,
             SegmentState::Prepared => true,
+            SegmentState::Checkpoint => state.checkpoints.holds(number),
             SegmentState::Unused
             | SegmentState::Preparing
             | SegmentState::Freeing

@@ -6,7 +6,7 @@ use corelith_io::{BufferError, DeviceError, DeviceOffset};
 
 use crate::format::fields::{u32_of, u64_of, usize_of};
 use crate::format::summary::{
-    FOOTER_COPIES, Footer, begin_parity, block_counts, encode_data_blocks, finish_parity,
+    FOOTER_COPIES, Footer, Holdings, begin_parity, block_counts, encode_data_blocks, finish_parity,
     tail_bytes,
 };
 use crate::limits::SUMMARY_BLOCKS_AT_ONCE;
@@ -56,6 +56,7 @@ pub(crate) async fn seal(core: &ShardCore, segment: &OpenSegment) -> Result<u64,
         last_lsn: segment.last_lsn,
         end_bytes: segment.end_bytes,
         batch_count: u32_of(segment.rows.iter().filter(|row| row.is_batch()).count()),
+        holdings: Holdings::of(&segment.rows),
     };
     write_footers(core, &footer, (attached, start + blocks_bytes), unit).await?;
     Ok(tail_bytes)

@@ -3,6 +3,8 @@
 //! Invariant: a segment whose old bytes could still be replayed after a crash counts as part of the log
 //! here, so that the rule for dropping tombstones sees it.
 
+mod accounts;
+
 use std::cmp::Reverse;
 
 use corelith_index::{RecordAddress, RecordLength};
@@ -11,6 +13,8 @@ use crate::format::fields::{u32_of, u64_of};
 use crate::place::{RecordPlace, SegmentNumber, SegmentPlace};
 use crate::planted::{PlantedBug, is_planted};
 use crate::{Life, Lsn, Version};
+
+pub(crate) use accounts::{Held, Settled};
 
 /// What a segment is doing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -35,6 +39,8 @@ pub(crate) enum SegmentState {
     Lost,
     /// Not part of the log and not to be used: its next life could not be put on record.
     Unusable,
+    /// It holds pages of checkpoints.
+    Checkpoint,
 }
 
 /// One segment.
@@ -142,7 +148,8 @@ impl Segment {
             | SegmentState::Free
             | SegmentState::Preparing
             | SegmentState::Prepared
-            | SegmentState::Unusable => false,
+            | SegmentState::Unusable
+            | SegmentState::Checkpoint => false,
         }
     }
 
@@ -163,7 +170,8 @@ impl Segment {
             | SegmentState::Sealed
             | SegmentState::Freeing
             | SegmentState::Lost
-            | SegmentState::Unusable => false,
+            | SegmentState::Unusable
+            | SegmentState::Checkpoint => false,
         }
     }
 }
@@ -181,40 +189,12 @@ pub(crate) struct SegmentTable {
     freeing: usize,
     /// What lives in all of them.
     held: Held,
+    /// Segments with pages of checkpoints.
+    checkpoints: usize,
     /// Nothing has changed since a search for a segment to free found none.
     nothing_freeable: bool,
     /// The same for a search for a segment to reclaim.
     nothing_reclaimable: bool,
-}
-
-/// What segments hold that must be kept.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Held {
-    /// Bytes of live records, in the index's rounding.
-    pub(crate) live_bytes: u64,
-    pub(crate) live_records: u64,
-    pub(crate) tombstones: u64,
-    /// Segments that cannot be used.
-    pub(crate) lost_segments: u64,
-}
-
-impl Held {
-    fn of(segment: &Segment) -> Self {
-        let is_lost = matches!(segment.state, SegmentState::Lost | SegmentState::Unusable);
-        Self {
-            live_bytes: segment.live_bytes,
-            live_records: segment.live_records.into(),
-            tombstones: segment.tombstones.into(),
-            lost_segments: is_lost.into(),
-        }
-    }
-
-    const fn replace(&mut self, before: &Self, after: &Self) {
-        self.live_bytes = self.live_bytes + after.live_bytes - before.live_bytes;
-        self.live_records = self.live_records + after.live_records - before.live_records;
-        self.tombstones = self.tombstones + after.tombstones - before.tombstones;
-        self.lost_segments = self.lost_segments + after.lost_segments - before.lost_segments;
-    }
 }
 
 /// How many segments are in which condition.
@@ -230,6 +210,14 @@ pub struct SegmentCounts {
     pub live_bytes: u64,
     /// Tombstones kept.
     pub tombstones: u64,
+    /// Records that were replaced or deleted and stand in the log yet.
+    pub dead_records: u64,
+    /// Of those, copies that reclaim had made.
+    pub dead_copies: u64,
+    /// No record that was replaced or deleted and stands in the log yet is older; tombstones below it are not needed.
+    pub pin: Version,
+    /// Of all, those that hold pages of checkpoints: in use, and given to the log when it has no other.
+    pub checkpoints: u64,
 }
 
 impl SegmentTable {
@@ -253,6 +241,7 @@ impl SegmentTable {
             ready: 0,
             freeing: 0,
             held: Held::default(),
+            checkpoints: 0,
             nothing_freeable: false,
             nothing_reclaimable: false,
         }
@@ -281,11 +270,14 @@ impl SegmentTable {
         let Some(segment) = self.segment_mut(number) else {
             return;
         };
+        let of_checkpoint = |segment: &Segment| segment.state == SegmentState::Checkpoint;
         let (was_available, was_ready) = (segment.is_available(), segment.is_ready());
+        let had_pages = of_checkpoint(segment);
         let (state_before, was_freeing) = (segment.state, segment.state == SegmentState::Freeing);
         let before = Held::of(segment);
         change(segment);
         let (is_available, is_ready) = (segment.is_available(), segment.is_ready());
+        let has_pages = of_checkpoint(segment);
         let is_freeing = segment.state == SegmentState::Freeing;
         let (after, state_after) = (Held::of(segment), segment.state);
         let slot = usize::from(segment.place.slot);
@@ -294,6 +286,7 @@ impl SegmentTable {
         self.nothing_reclaimable &= state_before == state_after;
         self.ready = self.ready + usize::from(is_ready) - usize::from(was_ready);
         self.freeing = self.freeing + usize::from(is_freeing) - usize::from(was_freeing);
+        self.checkpoints = self.checkpoints + usize::from(has_pages) - usize::from(had_pages);
         if let Some(count) = self.available_by_slot.get_mut(slot) {
             *count = *count + usize::from(is_available) - usize::from(was_available);
         }
@@ -319,6 +312,11 @@ impl SegmentTable {
     /// True if a segment is prepared or being prepared.
     pub(crate) const fn has_ready(&self) -> bool {
         self.ready > 0
+    }
+
+    /// Segments with pages of checkpoints: the log may have them back at any time.
+    pub(crate) const fn checkpoint_count(&self) -> usize {
+        self.checkpoints
     }
 
     /// The segment that is ready to be opened.
@@ -466,111 +464,25 @@ impl SegmentTable {
             .sum()
     }
 
-    /// A record of `length` at `address` is the newest of its key.
-    pub(crate) fn note_live(&mut self, address: RecordAddress, length: RecordLength) {
-        self.tally_at(address, |segment| {
-            segment.live_records += 1;
-            segment.live_bytes += u64::from(length.bytes_max());
-        });
-    }
-
-    /// The record of `length` at `address` has been superseded.
-    pub(crate) fn note_dead(
-        &mut self,
-        address: RecordAddress,
-        length: RecordLength,
-        is_copy: bool,
-    ) {
-        self.tally_at(address, |segment| {
-            segment.bury(length);
-            segment.dead_records += 1;
-            segment.dead_copies += u32::from(is_copy);
-        });
-    }
-
-    /// A copy at `address` is durable and nothing points at it.
-    pub(crate) fn note_stale_copy(&mut self, address: RecordAddress) {
-        self.tally_at(address, |segment| {
-            segment.dead_records += 1;
-            segment.dead_copies += 1;
-        });
-    }
-
-    /// The truncation of `length` at `address` is not live any more. It is no stale copy that a lost
-    /// tombstone would bring back.
-    pub(crate) fn note_swept(&mut self, address: RecordAddress, length: RecordLength) {
-        self.tally_at(address, |segment| segment.bury(length));
-    }
-
-    /// A truncation covers every tombstone so far.
-    pub(crate) fn cover_tombstones(&mut self) {
-        for segment in &mut self.segments {
-            segment.tombstones = 0;
-            segment.tombstone_version_max = Version::NONE;
-        }
-        self.held.tombstones = 0;
-        self.nothing_freeable = false;
-        self.nothing_reclaimable = false;
-    }
-
-    /// A tombstone in the segment is not needed any more: another covers it.
-    pub(crate) fn note_covered(&mut self, number: SegmentNumber) {
-        self.tally(number, |segment| {
-            assert!(segment.tombstones > 0, "a tombstone is let go once");
-            segment.tombstones -= 1;
-        });
-    }
-
-    /// A tombstone of `version` stands in the segment.
-    pub(crate) fn note_tombstone(&mut self, number: SegmentNumber, version: Version) {
-        self.tally(number, |segment| {
-            segment.tombstones += 1;
-            segment.tombstone_version_max = segment.tombstone_version_max.max(version);
-        });
-    }
-
-    /// A copy of a record of `version` stands in the segment.
-    pub(crate) fn note_moved(&mut self, number: SegmentNumber, version: Version) {
-        if let Some(segment) = self.segment_mut(number) {
-            segment.copy_version_min = segment.copy_version_min.min(version);
-        }
-    }
-
-    /// Changes what is counted of the segment of `address`.
-    fn tally_at(&mut self, address: RecordAddress, change: impl FnOnce(&mut Segment)) {
-        if let Some(place) = RecordPlace::unpack(address, self.segment_bytes) {
-            self.tally(place.segment, change);
-        }
-    }
-
-    /// Changes what is counted of a segment, and not its state.
-    fn tally(&mut self, number: SegmentNumber, change: impl FnOnce(&mut Segment)) {
-        let Some(segment) = self.segment_mut(number) else {
-            return;
-        };
-        let before = Held::of(segment);
-        change(segment);
-        let after = Held::of(segment);
-        self.held.replace(&before, &after);
-        if after.live_records < before.live_records || after.tombstones < before.tombstones {
-            self.nothing_reclaimable = false;
-        }
-        if after.live_records == 0 {
-            self.nothing_freeable = false;
-        }
-    }
-
     pub(crate) fn counts(&self) -> SegmentCounts {
         let lost = self
             .segments
             .iter()
             .filter(|segment| segment.state == SegmentState::Lost);
+        let sum = |count: fn(&Segment) -> u32| {
+            let log = self.segments.iter().filter(|segment| segment.holds_log());
+            log.map(|segment| u64::from(count(segment))).sum()
+        };
         SegmentCounts {
             total: u64_of(self.segments.len()),
             available: u64_of(self.available(|_| false)),
             lost: u64_of(lost.count()),
             live_bytes: self.held.live_bytes,
             tombstones: self.held.tombstones,
+            dead_records: sum(|segment| segment.dead_records),
+            dead_copies: sum(|segment| segment.dead_copies),
+            pin: self.pins().0.0,
+            checkpoints: u64_of(self.checkpoints),
         }
     }
 

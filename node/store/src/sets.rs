@@ -155,6 +155,12 @@ impl SetTable {
         }
     }
 
+    /// What a checkpoint keeps of a number: its name, empty if that is lost, and where its definition lies.
+    pub(crate) fn kept_of(&self, set: SetId) -> Option<(&str, Option<DefinitionPlace>)> {
+        let definition = self.definitions.get(position(set)?)?.as_ref()?;
+        Some((definition.name.as_str(), definition.place))
+    }
+
     /// The place of a number in the table; `None` for [`SetId::NONE`].
     fn slot(&mut self, set: SetId) -> Option<&mut Option<Definition>> {
         let position = position(set)?;

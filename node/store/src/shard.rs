@@ -10,6 +10,7 @@ use corelith_io::{BufferPool, Clock, Device, advise_huge_pages};
 use hashbrown::HashMap;
 
 use crate::announced::Announced;
+use crate::checkpoint::{CheckpointPace, Checkpoints};
 use crate::commit::Commit;
 use crate::damage::DeviceTold;
 use crate::format::fields::u64_of;
@@ -43,6 +44,8 @@ pub struct ShardOptions {
     pub index_memory_bytes: u64,
     /// Bytes of DRAM that its record cache may take, all in; 0 for none.
     pub record_cache_bytes: u64,
+    /// How the index is kept on the devices for the next start.
+    pub checkpoint: CheckpointPace,
     /// Serve although part of the log was lost: an operator has accepted that answers may be stale.
     pub accept_stale: bool,
     /// Size in bytes up to which the index is taken to be in the CPU's caches: beyond it, gets wait for one
@@ -88,6 +91,8 @@ pub struct ShardStatistics {
     pub may_be_stale: bool,
     /// Truncations whose records are not all out of the index yet.
     pub truncations_unswept: u64,
+    /// Everything up to here is in pages of checkpoints, durably.
+    pub checkpoint_lsn: Lsn,
     /// Its record cache.
     pub record_cache: RecordCacheStatistics,
 }
@@ -348,6 +353,7 @@ impl Shard {
             is_fenced: self.core.is_fenced(),
             may_be_stale: self.core.stale.get(),
             truncations_unswept: state.truncations.unswept_count(),
+            checkpoint_lsn: state.checkpoints.complete_lsn(),
             record_cache: state
                 .record_cache
                 .as_ref()
@@ -415,6 +421,7 @@ fn empty_core(
         acknowledged: 0,
         sets: SetTable::default(),
         truncations: Truncations::default(),
+        checkpoints: Checkpoints::new(options.checkpoint),
         record_cache,
         counters: Counters::default(),
     };

@@ -8,18 +8,20 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use corelith_index::{Digest, Entry, Index, IndexFull, RecordAddress, RecordLength, ScanPosition};
-use corelith_io::{BufferPool, Device, DeviceKind};
+use corelith_io::{BufferPool, Device, DeviceKind, advise_huge_pages};
 use hashbrown::HashMap;
 
 use crate::Lsn;
 use crate::announced::Announced;
 use crate::batch::{Appended, Batch, Writes};
+use crate::checkpoint::Checkpoints;
 use crate::damage::DeviceTold;
 use crate::format::batch_header::BATCH_HEADER_BYTES;
 use crate::format::binding::DeviceBinding;
 use crate::format::fields::u64_of;
 use crate::format::record_header::{RecordFlags, RecordHeader};
 use crate::joined_reads::JoinedReads;
+use crate::limits::INDEX_ADMITTED_PERCENT;
 use crate::log::{Log, LogWrite};
 use crate::notify::Notify;
 use crate::outcome::{BatchEnd, Outcome};
@@ -94,6 +96,7 @@ pub(crate) struct State {
     pub(crate) reclaim: Reclaim,
     pub(crate) sets: SetTable,
     pub(crate) truncations: Truncations,
+    pub(crate) checkpoints: Checkpoints,
     /// `None` if the shard was given no memory for one.
     pub(crate) record_cache: Option<RecordCache>,
     pub(crate) counters: Counters,
@@ -126,6 +129,16 @@ pub struct Counters {
     pub padding_bytes: u64,
     /// Bytes written beside batches: segment headers, summaries, zeros ahead of first use.
     pub overhead_bytes: u64,
+    /// Bytes of checkpoints written, with the headers of their segments.
+    pub checkpoint_bytes: u64,
+    /// Pages of checkpoints written.
+    pub checkpoint_pages: u64,
+    /// Rounds of checkpoints that went through everything.
+    pub checkpoint_rounds: u64,
+    /// Checkpoints that were broken off because a device failed.
+    pub checkpoint_failures: u64,
+    /// Segments with pages that the log was given because it had no other.
+    pub checkpoint_segments_given_back: u64,
     /// Reads of records from a device.
     pub device_reads: u64,
     /// Bytes of those reads.
@@ -210,6 +223,18 @@ impl ShardCore {
 }
 
 impl State {
+    /// A start begins anew: nothing of what it has read counts.
+    pub(crate) fn forget_recovered(&mut self) {
+        let admitted_bytes = self.index_memory_bytes / 100 * INDEX_ADMITTED_PERCENT;
+        let index = Index::new(self.index.shard(), admitted_bytes);
+        self.index = index.prepare_memory_with(advise_huge_pages);
+        let places = self.segments.iter().map(|(_, segment)| segment.place);
+        let segment_bytes = self.segments.segment_bytes();
+        self.segments = SegmentTable::new(places.collect(), segment_bytes);
+        self.sets = SetTable::default();
+        self.truncations = Truncations::default();
+    }
+
     /// Whether the index may take one more key beside those that are on their way.
     pub(crate) fn admit_key(&self) -> Result<(), IndexFull> {
         self.index.admit(self.pending_inserts + 1)

@@ -8,6 +8,8 @@
 //! Invariants: readers see a truncation when it is durable; a write of a key that one on its way is about
 //! to delete waits for it; one truncation of a shard is on its way at a time.
 
+mod kept;
+
 use std::rc::Rc;
 
 use corelith_index::{
@@ -24,7 +26,7 @@ use crate::format::summary::RecordRow;
 use crate::limits::{SWEEP_ENTRIES_MAX, SWEEP_SCAN_ENTRIES, SWEEP_SCANS_MAX};
 use crate::outcome::{BatchEnd, Outcome};
 use crate::pause::yield_once;
-use crate::place::RecordPlace;
+use crate::place::{RecordPlace, SegmentNumber};
 use crate::segments::SegmentTable;
 use crate::state::{ShardCore, State, TagKey, length_of};
 use crate::writer::Append;
@@ -73,6 +75,8 @@ struct Cutoff {
     version: Version,
     /// The index has no entry any more of what it deleted: it is a tombstone. Else it is live.
     is_swept: bool,
+    /// It counts among the tombstones of its segment: it does from the sweep on, until that has been reclaimed.
+    is_counted: bool,
 }
 
 /// A truncation on its way.
@@ -154,21 +158,23 @@ impl Truncations {
         (is_this && cutoff.is_swept).then(|| cutoff.position.to_digest(shard))
     }
 
-    /// Lets go of the truncation that `row` describes, if that is a tombstone at `address` and below `pin`: its
-    /// segment is about to be freed, and no copy is made of it.
-    pub(crate) fn forget_needless(
-        &mut self,
-        row: &RecordRow,
-        (address, pin): (RecordAddress, Version),
-    ) {
-        if !row.flags.contains(RecordFlags::TRUNCATION) {
-            return;
-        }
-        let is_needless = |cutoff: &Cutoff| {
-            cutoff.is_swept && cutoff.address == address && cutoff.version == row.version
-        };
-        if self.cutoffs.get(&row.set).is_some_and(is_needless) && row.version < pin {
-            self.cutoffs.remove(&row.set);
+    /// Lets go of the truncations that stand in `segment`, of `segment_bytes`, which is durably free: they were below the
+    /// pin, or it would not be. Not before: as long as a start may find the segment in the log, it may find in it,
+    /// by an older page of a checkpoint, records that they have deleted.
+    pub(crate) fn forget_in(&mut self, segment: SegmentNumber, segment_bytes: u64) {
+        self.cutoffs.retain(|_, cutoff| {
+            let place = RecordPlace::unpack(cutoff.address, segment_bytes);
+            !cutoff.is_swept || place.is_none_or(|place| place.segment != segment)
+        });
+    }
+
+    /// The segment has been reclaimed: its tombstones are not counted any more.
+    pub(crate) fn uncount_in(&mut self, segment: SegmentNumber, segment_bytes: u64) {
+        for cutoff in self.cutoffs.values_mut() {
+            let place = RecordPlace::unpack(cutoff.address, segment_bytes);
+            if place.is_some_and(|place| place.segment == segment) {
+                cutoff.is_counted = false;
+            }
         }
     }
 
@@ -250,6 +256,7 @@ impl State {
             length,
             version: row.version,
             is_swept: false,
+            is_counted: false,
         };
         let is_covered = |set: &SetId, old: &mut Cutoff| {
             (row.set == SetId::NONE || *set == row.set) && old.version <= row.version
@@ -278,6 +285,7 @@ impl State {
             return;
         }
         cutoff.stands = stands;
+        cutoff.is_counted = true;
         cutoff.address = appended.address;
         cutoff.length = length_of(appended);
         if let Some(place) = RecordPlace::unpack(appended.address, self.segments.segment_bytes()) {
@@ -292,10 +300,8 @@ impl State {
             self.segments.note_swept(old.address, old.length);
             return;
         }
-        // A tombstone goes with its segment when it is not needed, and that may have been used again.
         let place = RecordPlace::unpack(old.address, self.segments.segment_bytes());
-        let is_there = position_of(&self.segments, old.address) == Some(old.stands);
-        if let Some(place) = place.filter(|_| is_there) {
+        if let Some(place) = place.filter(|_| old.is_counted) {
             self.segments.note_covered(place.segment);
         }
     }
@@ -364,6 +370,7 @@ impl State {
         let cutoffs = truncations.cutoffs.values_mut();
         for cutoff in cutoffs.filter(|cutoff| !cutoff.is_swept && cutoff.number <= up_to) {
             cutoff.is_swept = true;
+            cutoff.is_counted = true;
             truncations.unswept_count -= 1;
             segments.note_swept(cutoff.address, cutoff.length);
             if let Some(place) = RecordPlace::unpack(cutoff.address, segments.segment_bytes()) {

@@ -54,6 +54,7 @@ fn write_at(volume: &Path, wall_s: u64, keys: &[(u64, u64)]) {
                 shard: number,
                 index_memory_bytes: 4 << 20,
                 record_cache_bytes: 0,
+                checkpoint: corelith_store::CheckpointPace::NONE,
                 accept_stale: false,
                 index_bytes_cached: 4 << 20,
             };

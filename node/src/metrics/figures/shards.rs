@@ -189,8 +189,15 @@ pub(super) const SEGMENTS: &[Family] = &[
         Gauge,
         of_shard(|shard| {
             let counts = segments(shard);
-            counts.total.saturating_sub(counts.available + counts.lost)
+            let others = counts.available + counts.lost + counts.checkpoints;
+            counts.total.saturating_sub(others)
         }),
+    ),
+    family(
+        "corelith_segments_checkpoint",
+        "Segments that hold pages of checkpoints: the log gets them when it has no other.",
+        Gauge,
+        of_shard(|shard| segments(shard).checkpoints),
     ),
     family(
         "corelith_segments_lost",
@@ -292,6 +299,36 @@ pub(super) const LOG: &[Family] = &[
         of_shard(|shard| counters(shard).overhead_bytes),
     ),
     family(
+        "corelith_checkpoint_bytes_total",
+        "Bytes of checkpoints written, with the headers of their segments.",
+        Counter,
+        of_shard(|shard| counters(shard).checkpoint_bytes),
+    ),
+    family(
+        "corelith_checkpoint_pages_total",
+        "Pages of checkpoints written.",
+        Counter,
+        of_shard(|shard| counters(shard).checkpoint_pages),
+    ),
+    family(
+        "corelith_checkpoint_rounds_total",
+        "Rounds of checkpoints that went through everything.",
+        Counter,
+        of_shard(|shard| counters(shard).checkpoint_rounds),
+    ),
+    family(
+        "corelith_checkpoint_failures_total",
+        "Checkpoints that a failing device broke off.",
+        Counter,
+        of_shard(|shard| counters(shard).checkpoint_failures),
+    ),
+    family(
+        "corelith_checkpoint_segments_returned_total",
+        "Segments with pages of checkpoints that the log was given because it had no other.",
+        Counter,
+        of_shard(|shard| counters(shard).checkpoint_segments_given_back),
+    ),
+    family(
         "corelith_batches_queued",
         "Batches that wait for a place in flight.",
         Gauge,
@@ -329,6 +366,30 @@ pub(super) const RECOVERY: &[Family] = &[
         "Of those, segments without a usable summary, whose data was read.",
         Gauge,
         of_shard(|shard| recovery(shard).scanned),
+    ),
+    family(
+        "corelith_recovery_segments_in_checkpoint",
+        "Of those, segments that a checkpoint held whole: nothing of them was read but their ends.",
+        Gauge,
+        of_shard(|shard| recovery(shard).in_pages),
+    ),
+    family(
+        "corelith_recovery_checkpoint_entries",
+        "Entries of the index that the last start took from a checkpoint.",
+        Gauge,
+        of_shard(|shard| recovery(shard).checkpoint_entries),
+    ),
+    family(
+        "corelith_recovery_checkpoint_pages_damaged",
+        "Pages of checkpoints that the last start found damaged: older ones, or the log, took their place.",
+        Gauge,
+        of_shard(|shard| recovery(shard).checkpoint_pages_damaged),
+    ),
+    family(
+        "corelith_recovery_checkpoint_unusable",
+        "1 if the last start found a checkpoint that it could not use: it has read the whole log.",
+        Gauge,
+        of_shard(|shard| u64::from(recovery(shard).checkpoint_unusable)),
     ),
     family(
         "corelith_recovery_records",

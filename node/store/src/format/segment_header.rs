@@ -36,8 +36,8 @@ const DURABLE_OFFSET: usize = 104;
 const DURABLE_FIRST_OFFSET: usize = 112;
 const RESERVED_OFFSET: usize = 120;
 
-/// What a life has come to, in the order in which a life runs. The numbers are stored: never change one.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+/// What a life has come to. The numbers are stored: never change one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SegmentUse {
     /// The life has begun; nothing in the segment counts yet.
     Prepared = 1,
@@ -45,6 +45,8 @@ pub enum SegmentUse {
     Log = 2,
     /// Freed: nothing in it counts.
     Free = 3,
+    /// Pages of checkpoints, as far as they are valid; nothing of the log.
+    Checkpoint = 4,
 }
 
 impl SegmentUse {
@@ -53,6 +55,7 @@ impl SegmentUse {
             Self::Prepared => 1,
             Self::Log => 2,
             Self::Free => 3,
+            Self::Checkpoint => 4,
         }
     }
 
@@ -61,7 +64,17 @@ impl SegmentUse {
             1 => Some(Self::Prepared),
             2 => Some(Self::Log),
             3 => Some(Self::Free),
+            4 => Some(Self::Checkpoint),
             _ => None,
+        }
+    }
+
+    /// When in a life it comes. A life holds the log or pages, never one after the other.
+    const fn order(self) -> u8 {
+        match self {
+            Self::Prepared => 1,
+            Self::Log | Self::Checkpoint => 2,
+            Self::Free => 3,
         }
     }
 }
@@ -79,7 +92,7 @@ pub struct SegmentHeader {
     pub life: Life,
     /// Where the segment begins on the device, in bytes.
     pub offset_bytes: u64,
-    /// Prepared, log or free.
+    /// What the life has come to.
     pub state: SegmentUse,
     /// Log: LSN of the first batch, which follows the header. Else: the shard's next LSN when this was
     /// written, so that no LSN is given twice.
@@ -94,8 +107,7 @@ pub struct SegmentHeader {
     pub first_version: Version,
     /// The store's clock when this was written, in milliseconds since the Unix epoch.
     pub opened_ms: u64,
-    /// Prepared and free: the shard's next LSN when the segment was last freed; zero if it never was.
-    /// Log: zero.
+    /// Log: zero. Else: the shard's next LSN when the segment was last freed of the log; zero if it never was.
     pub freed_lsn: Lsn,
     /// Log: how many other segments were part of the log, durably, when this was written. Those that
     /// are neither found nor freed since have been lost. Else zero.
@@ -254,7 +266,7 @@ impl SegmentHeader {
     /// True if this was written to the segment after `other`.
     #[must_use]
     pub fn supersedes(&self, other: &Self) -> bool {
-        (self.life, self.state) > (other.life, other.state)
+        (self.life, self.state.order()) > (other.life, other.state.order())
     }
 }
 
@@ -336,6 +348,8 @@ mod tests {
             of(1, SegmentUse::Free),
             of(2, SegmentUse::Prepared),
             of(2, SegmentUse::Log),
+            of(3, SegmentUse::Checkpoint),
+            of(3, SegmentUse::Free),
         ];
         for (earlier, header) in run.iter().enumerate() {
             for (later, other) in run.iter().enumerate() {

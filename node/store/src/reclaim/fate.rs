@@ -8,6 +8,7 @@ use super::victim::{Survivor, Victim};
 use crate::format::record_header::RecordFlags;
 use crate::format::summary::RecordRow;
 use crate::outcome::Outcome;
+use crate::planted::{PlantedBug, is_planted};
 use crate::state::{ShardCore, State, TagKey};
 
 /// What a record's copy would be.
@@ -49,9 +50,11 @@ impl ShardCore {
             let survivor = Survivor { row: *row, address };
             match state.fate_of_row(self.number, victim, &survivor, None) {
                 Fate::Dead => {
-                    state
-                        .truncations
-                        .forget_needless(row, (address, victim.pin));
+                    if is_planted(PlantedBug::ForgetTruncationEarly) {
+                        state
+                            .truncations
+                            .forget_in(victim.number, state.segments.segment_bytes());
+                    }
                     let is_tombstone = row.flags.contains(RecordFlags::TOMBSTONE);
                     state.counters.tombstones_dropped += u64::from(is_tombstone);
                 }

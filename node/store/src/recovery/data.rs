@@ -303,7 +303,7 @@ impl Scan<'_> {
 /// Reads part of a segment in pieces. What the device does not return is zeros, which no checksum
 /// accepts: a failed piece is read again unit by unit, so that one bad block hides no neighbour. With
 /// the bytes come the offsets of the units that it refuses again and again.
-async fn read_range(
+pub(super) async fn read_range(
     core: &ShardCore,
     segment: &LogSegment,
     offset_bytes: u64,

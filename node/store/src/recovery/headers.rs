@@ -23,9 +23,14 @@ use crate::state::{AttachedDevice, ShardCore};
 use crate::{Lsn, OpenError};
 
 /// What all segments say of themselves.
+#[derive(Default)]
 pub(super) struct Headers {
     /// Those that hold the log, in log order.
     pub(super) log: Vec<LogSegment>,
+    /// Those that hold pages of checkpoints.
+    pub(super) checkpoints: Vec<LogSegment>,
+    /// Prepared segments with batches in them that nothing vouches for yet, and where those stand in the log.
+    begun: Vec<(SegmentNumber, Vec<Lsn>)>,
     /// Headers of which not both copies are on the device.
     pub(super) torn: Vec<SegmentHeader>,
     /// The highest numbers in any header.
@@ -51,6 +56,8 @@ enum Found {
     /// the drive has lost that.
     Begun(SegmentHeader, Vec<Lsn>),
     Log(LogSegment),
+    /// Pages of checkpoints.
+    Pages(LogSegment),
     Unreadable,
 }
 
@@ -72,19 +79,14 @@ pub(super) async fn read_headers(
             (number, SegmentReader::new(core, number, place).read().await)
         })
         .buffered(RECOVERY_HEADERS_IN_FLIGHT);
-    let (mut empty, mut begun) = (Vec::new(), Vec::new());
-    let mut headers = Headers {
-        log: Vec::new(),
-        torn: Vec::new(),
-        highest: Highest::default(),
-        vouched: Vec::new(),
-    };
+    let mut empty = Vec::new();
+    let mut headers = Headers::default();
     while let Some((number, found)) = reads.next().await {
         let (found, torn) = found?;
         headers.torn.extend(torn);
         let mut state = core.state.borrow_mut();
         if let Found::Begun(_, lsns) = &found {
-            begun.push((number, lsns.clone()));
+            headers.begun.push((number, lsns.clone()));
         }
         match found {
             Found::Unused => {}
@@ -103,19 +105,23 @@ pub(super) async fn read_headers(
                 report.segments += 1;
                 headers.log.push(found);
             }
+            Found::Pages(found) => {
+                headers.note(&found.header);
+                let (life, freed_lsn) = (found.header.life, found.header.freed_lsn);
+                state.segments.change(number, |segment| {
+                    segment.become_free(life, freed_lsn);
+                    segment.state = SegmentState::Checkpoint;
+                });
+                empty.push(found.header.clone());
+                headers.checkpoints.push(found);
+            }
             Found::Unreadable => {
                 state.segments.change(number, Segment::become_unreadable);
                 report.segments_unreadable += 1;
             }
         }
     }
-    for (number, lsns) in begun {
-        if lsns.iter().any(|lsn| headers.vouches_for(*lsn)) {
-            let mut state = core.state.borrow_mut();
-            state.segments.change(number, Segment::become_unreadable);
-            report.segments_unreadable += 1;
-        }
-    }
+    headers.miss_begun(core, report);
     headers.log.sort_by_key(|segment| segment.header.first_lsn);
     if is_planted(PlantedBug::ReplayBackwards) {
         headers.log.reverse();
@@ -153,7 +159,20 @@ impl Headers {
         });
     }
 
-    /// True if a header says that the segment with the batch at `lsn` held durable ones from there on: positions of
+    /// Misses the prepared segments that something vouches for.
+    pub(super) fn miss_begun(&mut self, core: &ShardCore, report: &mut RecoveryReport) {
+        for (number, lsns) in std::mem::take(&mut self.begun) {
+            if lsns.iter().any(|lsn| self.vouches_for(*lsn)) {
+                let mut state = core.state.borrow_mut();
+                state.segments.change(number, Segment::become_unreadable);
+                report.segments_unreadable += 1;
+            } else {
+                self.begun.push((number, lsns));
+            }
+        }
+    }
+
+    /// True if a header or a page says that the segment with the batch at `lsn` held durable ones from there on: positions of
     /// one segment have no gap up to a durable one, and none is given twice.
     fn vouches_for(&self, lsn: Lsn) -> bool {
         let mut vouched = self.vouched.iter();
@@ -237,6 +256,11 @@ impl<'a> SegmentReader<'a> {
             _ if header.shard != self.core.number => Found::Unreadable,
             SegmentUse::Free => Found::Empty(header),
             SegmentUse::Prepared => self.prepared(attached, header).await?,
+            SegmentUse::Checkpoint => Found::Pages(LogSegment {
+                number: self.number,
+                header,
+                footer: None,
+            }),
             SegmentUse::Log => {
                 let footer = self.read_footer(attached).await?;
                 let footer = footer.filter(|footer| footer.life == header.life);

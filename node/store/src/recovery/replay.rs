@@ -2,17 +2,19 @@
 
 use std::collections::{HashMap, HashSet};
 
-use corelith_index::{Entry, RecordAddress};
+use corelith_index::{Digest, Entry, RecordAddress};
+use corelith_io::prefetch_line;
 use futures_util::stream::{self, StreamExt};
 
+use super::checkpoint::Loaded;
 use super::data::{read_summary, scan_data};
-use super::headers::{Headers, Vouched};
+use super::expected::{Expected, VoidRanges, watermark};
+use super::headers::Headers;
 use super::{Highest, LogSegment, RecoveryReport, ScannedSegment};
 use crate::format::fields::u64_of;
 use crate::format::record_header::{RecordFlags, RecordHeader};
-use crate::format::segment_header::SegmentHeader;
-use crate::format::summary::{BatchRow, Footer, RecordRow, SummaryRow};
-use crate::limits::RECOVERY_SUMMARIES_IN_FLIGHT;
+use crate::format::summary::{BatchRow, Footer, Holdings, RecordRow, SummaryRow};
+use crate::limits::{ANNOUNCED_MAX, RECOVERY_SUMMARIES_IN_FLIGHT};
 use crate::log::OpenSegment;
 use crate::place::{RecordPlace, SegmentNumber};
 use crate::planted::{PlantedBug, is_planted};
@@ -26,12 +28,16 @@ pub(super) struct Replayed {
     pub(super) highest: Highest,
     /// Segments without a usable summary, with the rows that count, in log order.
     pub(super) unsealed: Vec<OpenSegment>,
+    /// What each segment holds in all.
+    pub(super) holdings: Vec<(SegmentNumber, Holdings)>,
+    /// Copies that reclaim has made of which replay has put entries into the index.
+    pub(super) copies: HashMap<SegmentNumber, u32>,
 }
 
-/// Replays the log that `headers` tell of into the core's empty index.
+/// Replays the log that `headers` tell of into the core's index, which is empty but for what pages have `loaded`.
 pub(super) async fn replay(
     core: &ShardCore,
-    headers: &Headers,
+    (headers, loaded): (&Headers, Option<&Loaded>),
     report: &mut RecoveryReport,
     progress: &RecoveryProgress,
 ) -> Result<Replayed, OpenError> {
@@ -54,19 +60,27 @@ pub(super) async fn replay(
         report,
         highest,
         watermark,
+        loaded,
         unsealed: Vec::new(),
+        holdings: Vec::new(),
+        copies: HashMap::new(),
+        ahead: Vec::new(),
     };
     let mut summaries = stream::iter(log)
-        .map(|segment| async move {
-            match &segment.footer {
-                Some(footer) => read_summary(core, segment, footer).await,
-                None => Ok(None),
-            }
-        })
+        .map(|segment| summary_of(core, segment, loaded))
         .buffered(RECOVERY_SUMMARIES_IN_FLIGHT);
     for (position, segment) in log.iter().enumerate() {
-        if let Some(rows) = summaries.next().await.transpose()?.flatten() {
+        let summary = summaries.next().await.transpose()?.flatten();
+        if let Some(footer) = in_pages(segment, loaded) {
+            replayer.pass_over(segment.number, footer);
+            progress.replayed(0);
+            continue;
+        }
+        if let Some(rows) = summary {
             replayer.report.sealed += 1;
+            if let Some(footer) = &segment.footer {
+                replayer.holdings.push((segment.number, footer.holdings));
+            }
             let before = replayer.report.records;
             replayer
                 .apply(segment.number, &rows, &HashSet::new(), &is_void)
@@ -90,43 +104,28 @@ pub(super) async fn replay(
     Ok(Replayed {
         highest: replayer.highest,
         unsealed: replayer.unsealed,
+        holdings: replayer.holdings,
+        copies: replayer.copies,
     })
 }
 
-/// What a scan of a segment must find.
-enum Expected<'a> {
-    /// As many batches as the footer says.
-    Count(&'a Footer),
-    /// Every batch up to `proven`, but for void ones. Where the device refuses to return something, any
-    /// up to `last` may be missed, if that is known.
-    UpTo { proven: Lsn, last: Option<Lsn> },
+/// The footer of a segment of which pages hold everything.
+fn in_pages<'a>(segment: &'a LogSegment, loaded: Option<&Loaded>) -> Option<&'a Footer> {
+    let is_held = |footer: &&Footer| loaded.is_some_and(|loaded| loaded.covers(footer.last_lsn));
+    segment.footer.as_ref().filter(is_held)
 }
 
-impl<'a> Expected<'a> {
-    /// `next` is the header of the segment behind it in the log, as far as there is one.
-    fn of(
-        segment: &'a LogSegment,
-        next: Option<&SegmentHeader>,
-        found: &ScannedSegment,
-        (watermark, vouched): (Lsn, &[Vouched]),
-    ) -> Self {
-        match (&segment.footer, next) {
-            (Some(footer), _) => Self::Count(footer),
-            (None, Some(next)) if next.previous_first_lsn == segment.header.first_lsn => {
-                Self::UpTo {
-                    proven: next.predecessor.min(watermark),
-                    last: Some(next.predecessor),
-                }
-            }
-            // The newest, or its neighbour was freed: only what lies between its own batches can be missed,
-            // and what a header says that it held.
-            (None, _) => Self::UpTo {
-                proven: last_lsn(&found.rows)
-                    .min(watermark)
-                    .max(vouched_for(segment, vouched)),
-                last: None,
-            },
+/// The rows of a sealed segment that pages do not hold; `None` if its summary cannot be read whole.
+async fn summary_of(
+    core: &ShardCore,
+    segment: &LogSegment,
+    loaded: Option<&Loaded>,
+) -> Result<Option<Vec<SummaryRow>>, OpenError> {
+    match &segment.footer {
+        Some(footer) if in_pages(segment, loaded).is_none() => {
+            read_summary(core, segment, footer).await
         }
+        Some(_) | None => Ok(None),
     }
 }
 
@@ -144,69 +143,28 @@ async fn scan_unsealed(
     Ok(scanned)
 }
 
-/// The highest position that anything vouches for: footers, batches, and headers, those of freed segments
-/// too. A segment may have been freed because a batch had taken its place that a drive then turns out not to
-/// have: nothing else may tell of it.
-fn watermark(
-    log: &[LogSegment],
-    scanned: &HashMap<SegmentNumber, ScannedSegment>,
-    vouched: &[Vouched],
-) -> Lsn {
-    let footers = log
-        .iter()
-        .filter_map(|segment| Some(segment.footer.as_ref()?.last_lsn));
-    let batches = scanned
-        .values()
-        .flat_map(|found| &found.rows)
-        .filter_map(|row| match row {
-            SummaryRow::Batch(batch) => Some(batch.durable),
-            SummaryRow::Record(_) => None,
-        });
-    let headers = vouched.iter().map(|vouched| vouched.durable);
-    let all = footers.chain(batches).chain(headers);
-    all.max().unwrap_or(Lsn::NONE)
-}
-
-/// The last batch that headers say `segment` held durably.
-fn vouched_for(segment: &LogSegment, vouched: &[Vouched]) -> Lsn {
-    let its_own = vouched
-        .iter()
-        .filter(|vouched| vouched.first_lsn == segment.header.first_lsn);
-    let durable = its_own.map(|vouched| vouched.durable);
-    durable.max().unwrap_or(Lsn::NONE)
-}
-
-/// Positions that segment headers declare void: given once, never counted.
-struct VoidRanges(Vec<(Lsn, Lsn)>);
-
-impl VoidRanges {
-    fn of(log: &[LogSegment]) -> Self {
-        Self(
-            log.iter()
-                .map(|segment| (segment.header.predecessor, segment.header.first_lsn))
-                .collect(),
-        )
-    }
-
-    /// True between a predecessor and the first position after it, both excluded.
-    fn contains(&self, lsn: Lsn) -> bool {
-        !is_planted(PlantedBug::IgnoreVoid)
-            && self
-                .0
-                .iter()
-                .any(|(before, after)| *before < lsn && lsn < *after)
-    }
-}
-
 struct Replayer<'a> {
     core: &'a ShardCore,
     report: &'a mut RecoveryReport,
     highest: Highest,
     watermark: Lsn,
+    loaded: Option<&'a Loaded>,
     unsealed: Vec<OpenSegment>,
+    holdings: Vec<(SegmentNumber, Holdings)>,
+    copies: HashMap<SegmentNumber, u32>,
+    /// Keys of the next rows.
+    ahead: Vec<Digest>,
 }
 
 impl Replayer<'_> {
+    /// A segment of which pages hold everything.
+    fn pass_over(&mut self, number: SegmentNumber, footer: &Footer) {
+        self.report.in_pages += 1;
+        self.highest.counted = self.highest.counted.max(footer.last_lsn);
+        self.highest.lsn = self.highest.lsn.max(footer.last_lsn);
+        self.holdings.push((number, footer.holdings));
+    }
+
     /// Applies what a scan found, reports what is missing, and leaves the segment to be sealed.
     async fn apply_scanned(
         &mut self,
@@ -251,6 +209,9 @@ impl Replayer<'_> {
             );
         }
         let damaged = self.sort_damaged(&mut found, proven);
+        let footer = segment.footer.as_ref();
+        let holdings = footer.map_or_else(|| Holdings::of(&found.rows), |footer| footer.holdings);
+        self.holdings.push((segment.number, holdings));
         self.apply(segment.number, &found.rows, &damaged, is_void)
             .await;
         let attached = self.core.device(segment.header.slot);
@@ -320,11 +281,13 @@ impl Replayer<'_> {
         damaged: &HashSet<usize>,
         is_void: &dyn Fn(Lsn) -> bool,
     ) {
-        let mut counts = true;
+        let (mut counts, mut lsn) = (true, Lsn::NONE);
+        let mut ahead = 0;
         for (position, row) in rows.iter().enumerate() {
             match row {
                 SummaryRow::Batch(batch) => {
                     counts = !is_void(batch.lsn);
+                    lsn = batch.lsn;
                     if counts {
                         self.report.batches += 1;
                         self.highest.counted = self.highest.counted.max(batch.lsn);
@@ -333,13 +296,61 @@ impl Replayer<'_> {
                     }
                 }
                 SummaryRow::Record(record) if counts => {
-                    self.report.records += 1;
                     self.highest.version = self.highest.version.max(record.version);
+                    if self
+                        .loaded
+                        .is_some_and(|loaded| loaded.holds(self.core, lsn, record))
+                    {
+                        if damaged.contains(&position) {
+                            self.mark_damaged(number, record);
+                        }
+                        continue;
+                    }
+                    self.report.records += 1;
+                    if position >= ahead {
+                        ahead = position + ANNOUNCED_MAX;
+                        self.fetch(rows.get(position..).unwrap_or_default());
+                    }
                     self.apply_record(number, record, damaged.contains(&position))
                         .await;
                 }
                 SummaryRow::Record(_) => {}
             }
+        }
+    }
+
+    /// Has the lines of the index fetched that the next rows are about to read, so that their misses overlap.
+    fn fetch(&mut self, rows: &[SummaryRow]) {
+        let records = rows.iter().take(ANNOUNCED_MAX).filter_map(|row| match row {
+            SummaryRow::Record(record) => Some(record.digest),
+            SummaryRow::Batch(_) => None,
+        });
+        self.ahead.clear();
+        self.ahead.extend(records);
+        let index = &self.core.state.borrow().index;
+        for digest in &self.ahead {
+            index.prefetch_directory(digest, prefetch_line);
+        }
+        for digest in &self.ahead {
+            index.prefetch_entries(digest, prefetch_line);
+        }
+    }
+
+    /// The content of a record that a page holds an entry of does not verify.
+    fn mark_damaged(&self, number: SegmentNumber, row: &RecordRow) {
+        let mut state = self.core.state.borrow_mut();
+        let place = RecordPlace {
+            segment: number,
+            offset_bytes: row.offset_bytes,
+        };
+        let address = place.pack(state.segments.segment_bytes());
+        let mut candidates = state.index.lookup(&row.digest);
+        if let Some(entry) = candidates.find(|entry| Some(entry.address) == address) {
+            let damaged = Entry {
+                is_damaged: true,
+                ..entry
+            };
+            state.index.replace(&row.digest, entry.address, damaged);
         }
     }
 
@@ -403,6 +414,9 @@ impl Replayer<'_> {
         };
         if placed {
             state.segments.note_live(address, length);
+            if entry.is_moved {
+                *self.copies.entry(number).or_default() += 1;
+            }
         } else {
             state.counters.index_refusals += 1;
         }
@@ -411,6 +425,11 @@ impl Replayer<'_> {
     /// Takes truncated records out of an index that is more than half full: it may never have held them together
     /// with what came after. A smaller one is left to the sweep in the background.
     fn make_room(&self) {
+        if self.loaded.is_some() {
+            // Rows from before a truncation that a page knows of may still come, and pages held no more than the
+            // index did.
+            return;
+        }
         let mut state = self.core.state.borrow_mut();
         if state.truncations.is_unswept() && state.index.used_bytes() > state.index_memory_bytes / 2
         {
@@ -494,7 +513,7 @@ impl Replayer<'_> {
     }
 }
 
-fn last_lsn(rows: &[SummaryRow]) -> Lsn {
+pub(super) fn last_lsn(rows: &[SummaryRow]) -> Lsn {
     rows.iter().filter_map(batch_lsn).max().unwrap_or(Lsn::NONE)
 }
 

@@ -324,6 +324,7 @@ fn a_device_that_vanishes_during_a_start_is_not_a_loss_that_anyone_accepts() {
             let options = corelith_store::ShardOptions {
                 shard: 0,
                 index_memory_bytes: 1 << 20,
+                checkpoint: corelith_store::CheckpointPace::NONE,
                 record_cache_bytes: 0,
                 accept_stale: true,
                 index_bytes_cached: 0,

@@ -16,7 +16,8 @@ use corelith_io::{
 };
 use corelith_store::volume::{FormatOptions, Volume, format_volume, open_volume};
 use corelith_store::{
-    Change, Needs, OpenError, ReadError, RecoveryReport, Shard, ShardOptions, WriteError, Written,
+    Change, CheckpointPace, Needs, OpenError, ReadError, RecoveryReport, Shard, ShardOptions,
+    WriteError, Written,
 };
 
 /// Steps of the machine without which a test has gone wrong.
@@ -37,6 +38,7 @@ pub(crate) struct Shape {
     pub(crate) index_memory_bytes: u64,
     pub(crate) accept_stale: bool,
     pub(crate) record_cache_bytes: u64,
+    pub(crate) checkpoint: CheckpointPace,
 }
 
 impl Default for Shape {
@@ -52,6 +54,7 @@ impl Default for Shape {
             index_memory_bytes: 64 << 20,
             accept_stale: false,
             record_cache_bytes: 0,
+            checkpoint: CheckpointPace::NONE,
         }
     }
 }
@@ -191,6 +194,7 @@ impl Rig {
             index_memory_bytes: self.shape.index_memory_bytes,
             accept_stale: self.shape.accept_stale,
             record_cache_bytes: self.shape.record_cache_bytes,
+            checkpoint: self.shape.checkpoint,
             index_bytes_cached: 0,
         }
     }

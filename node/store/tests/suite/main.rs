@@ -15,6 +15,7 @@ mod joined;
 mod buffered;
 mod building;
 mod cache;
+mod checkpoints;
 mod damage;
 mod devices;
 mod expiry;

@@ -66,6 +66,7 @@ fn a_get_from_a_device_in_memory_waits_for_nothing() {
         index_memory_bytes: 1 << 20,
         record_cache_bytes: 0,
         accept_stale: false,
+        checkpoint: corelith_store::CheckpointPace::NONE,
         index_bytes_cached: 1 << 20,
     };
     let tasks = LocalTasks::new(&ring);

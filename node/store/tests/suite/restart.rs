@@ -111,6 +111,7 @@ fn open_for(rig: &mut Rig, steps: u64) -> bool {
         shard: 0,
         index_memory_bytes: 1 << 20,
         accept_stale: false,
+        checkpoint: corelith_store::CheckpointPace::NONE,
         record_cache_bytes: 0,
         index_bytes_cached: 0,
     };

@@ -2,7 +2,9 @@
 
 use crate::format::binding::DeviceBinding;
 use crate::format::fields::{bytes_at, is_zero_from, put, u32_at, u64_at};
-use crate::{Life, Lsn};
+use crate::format::record_header::RecordFlags;
+use crate::format::summary::SummaryRow;
+use crate::{Life, Lsn, Version};
 
 /// Bytes of a footer that carry meaning, at the start of its write unit.
 pub const FOOTER_BYTES: usize = 512;
@@ -20,7 +22,12 @@ const FIRST_LSN_OFFSET: usize = 24;
 const LAST_LSN_OFFSET: usize = 32;
 const END_OFFSET_OFFSET: usize = 40;
 const BATCH_COUNT_OFFSET: usize = 48;
-const RESERVED_OFFSET: usize = 52;
+const RECORDS_OFFSET: usize = 52;
+const TOMBSTONES_OFFSET: usize = 56;
+const COPIES_OFFSET: usize = 60;
+const TOMBSTONE_VERSION_OFFSET: usize = 64;
+const COPY_VERSION_MIN_OFFSET: usize = 72;
+const RESERVED_OFFSET: usize = 80;
 const BODY_BYTES: usize = FOOTER_BYTES - LIFE_OFFSET;
 
 /// Footer of a sealed segment.
@@ -40,6 +47,57 @@ pub struct Footer {
     pub end_bytes: u64,
     /// Batches of the segment: how many a reader without the summary must find.
     pub batch_count: u32,
+    /// What the rows come to, so that a start which has an image of the index need not read them.
+    pub holdings: Holdings,
+}
+
+/// What a segment holds, alive or not: facts of its bytes, the same for as long as they are there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Holdings {
+    /// Records that are neither tombstones nor truncations.
+    pub records: u32,
+    /// Of those, copies that reclaim has made, but for definitions of sets.
+    pub copies: u32,
+    /// Tombstones.
+    pub tombstones: u32,
+    /// The newest tombstone's version; [`Version::NONE`] without one.
+    pub tombstone_version_max: Version,
+    /// The smallest version of whatever reclaim has moved there, [`Version::MAX`] without such a record. Nothing
+    /// else is older than the header says.
+    pub copy_version_min: Version,
+}
+
+impl Holdings {
+    /// Of a segment with these rows.
+    #[must_use]
+    pub fn of(rows: &[SummaryRow]) -> Self {
+        let mut holdings = Self {
+            records: 0,
+            copies: 0,
+            tombstones: 0,
+            tombstone_version_max: Version::NONE,
+            copy_version_min: Version::MAX,
+        };
+        for row in rows {
+            let SummaryRow::Record(row) = row else {
+                continue;
+            };
+            let is_moved = row.flags.contains(RecordFlags::MOVED);
+            if is_moved {
+                holdings.copy_version_min = holdings.copy_version_min.min(row.version);
+            }
+            if row.flags.contains(RecordFlags::TOMBSTONE) {
+                holdings.tombstones += 1;
+                let newest = &mut holdings.tombstone_version_max;
+                *newest = (*newest).max(row.version);
+            } else if !row.flags.contains(RecordFlags::TRUNCATION) {
+                holdings.records += 1;
+                let is_copy = is_moved && !row.flags.contains(RecordFlags::META);
+                holdings.copies += u32::from(is_copy);
+            }
+        }
+        holdings
+    }
 }
 
 impl Footer {
@@ -71,6 +129,20 @@ impl Footer {
             BATCH_COUNT_OFFSET,
             &self.batch_count.to_le_bytes(),
         );
+        let holdings = &self.holdings;
+        for (offset, count) in [
+            (RECORDS_OFFSET, holdings.records),
+            (TOMBSTONES_OFFSET, holdings.tombstones),
+            (COPIES_OFFSET, holdings.copies),
+        ] {
+            put(&mut block, offset, &count.to_le_bytes());
+        }
+        for (offset, version) in [
+            (TOMBSTONE_VERSION_OFFSET, holdings.tombstone_version_max),
+            (COPY_VERSION_MIN_OFFSET, holdings.copy_version_min),
+        ] {
+            put(&mut block, offset, &version.get().to_le_bytes());
+        }
         let checksum = checksum(&block, binding, offset_bytes, self.life);
         put(&mut block, CHECKSUM_OFFSET, &checksum.to_le_bytes());
         block
@@ -103,6 +175,13 @@ impl Footer {
             last_lsn: Lsn::new(u64_at(block, LAST_LSN_OFFSET)),
             end_bytes: u64_at(block, END_OFFSET_OFFSET),
             batch_count: u32_at(block, BATCH_COUNT_OFFSET),
+            holdings: Holdings {
+                records: u32_at(block, RECORDS_OFFSET),
+                tombstones: u32_at(block, TOMBSTONES_OFFSET),
+                copies: u32_at(block, COPIES_OFFSET),
+                tombstone_version_max: Version::new(u64_at(block, TOMBSTONE_VERSION_OFFSET)),
+                copy_version_min: Version::new(u64_at(block, COPY_VERSION_MIN_OFFSET)),
+            },
         };
         let good = u32_at(block, MAGIC_OFFSET) == FOOTER_MAGIC
             && footer.life != Life::NONE
@@ -139,6 +218,13 @@ mod tests {
             last_lsn: Lsn::new(8),
             end_bytes: 36_864,
             batch_count: 4,
+            holdings: Holdings {
+                records: 3,
+                copies: 1,
+                tombstones: 2,
+                tombstone_version_max: Version::new(77),
+                copy_version_min: Version::new(66),
+            },
         };
         let block = footer.encode(binding, 61_440);
         assert_eq!(
@@ -147,9 +233,11 @@ mod tests {
         );
         assert_eq!(Footer::decode(&block, binding, 57_344, Life::new(2)), None);
         assert_eq!(&block[..4], b"FOOT");
-        assert_eq!(block[4..8], [0x77, 0x87, 0xdb, 0x93]);
+        assert_eq!(block[4..8], [0x3d, 0x4f, 0x36, 0x88]);
         assert_eq!(block[8..16], [2, 0, 0, 0, 9, 0, 0, 0]);
         assert_eq!(block[40..52], [0, 0x90, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0]);
+        assert_eq!(block[52..64], [3, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0]);
+        assert_eq!((block[64], block[72]), (77, 66));
         for bit in 0..block.len() * 8 {
             let mut damaged = block;
             damaged[bit / 8] ^= 1 << (bit % 8);
