@@ -164,14 +164,14 @@ impl<'a> Shell<'a> {
         std::fs::write(self.folder.join("flights.csv"), flights).unwrap();
         std::fs::write(self.folder.join("users.jsonl"), users).unwrap();
         std::fs::write(self.folder.join("big.csv"), "id,zip\n1,10115\n2,01067\n").unwrap();
-        assert_eq!(self.run("gzip --force big.csv").code, 0);
+        self.check("gzip --force big.csv");
     }
 
     /// Two drives that nobody has used yet.
     fn make_devices(&self) {
         for name in ["nvme0n1", "nvme1n1"] {
             drop(std::fs::remove_file(self.folder.join(name)));
-            assert_eq!(self.run(&format!("fallocate -l 4G {name}")).code, 0);
+            self.check(&format!("fallocate -l 4G {name}"));
         }
     }
 }
