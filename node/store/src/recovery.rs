@@ -17,8 +17,6 @@ mod expected;
 mod headers;
 mod replay;
 
-use std::collections::HashSet;
-
 use corelith_io::{DeviceError, DeviceOffset};
 
 use self::checkpoint::{Loaded, Unusable};
@@ -300,8 +298,7 @@ async fn write_again(
             return Err(device_error(core, segment.header.slot, error));
         }
     }
-    let counts: HashSet<Lsn> = rows.iter().filter_map(replay::batch_lsn).collect();
-    data::write_again(core, segment, &|lsn| !counts.contains(&lsn)).await
+    data::write_again(core, segment, rows).await
 }
 
 /// Positions and versions go on above all that any device may hold.

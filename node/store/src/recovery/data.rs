@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use corelith_io::{DeviceError, DeviceOffset, DmaBuffer};
 
+use super::replay::batch_lsn;
 use super::{LogSegment, ScannedSegment, device_error};
 use crate::format::batch_header::{BATCH_HEADER_BYTES, BatchHeader};
 use crate::format::binding::DeviceBinding;
@@ -102,26 +103,35 @@ async fn read_surely(
     Ok((bytes, refused))
 }
 
-/// Writes every batch of a segment again that is whole and counts: the same bytes in the same place.
+/// Writes again what verifies of the batches in `rows`: the same bytes in the same place.
 ///
 /// They may have been in a volatile cache only, and a flush may have failed since, of which this process
 /// knows nothing: a kernel or a drive reports that once, and says yes to the next flush. A torn write of
-/// the same bytes harms nobody.
+/// the same bytes harms nobody. Of a batch that is not whole the records that verify are written, since they are
+/// served; blocks in which nothing verifies may be another place's, and are left alone.
 pub(super) async fn write_again(
     core: &ShardCore,
     segment: &LogSegment,
-    is_void: &dyn Fn(Lsn) -> bool,
+    rows: &[SummaryRow],
 ) -> Result<(), OpenError> {
-    let segment_bytes = core.state.borrow().log.geometry().segment_bytes;
+    let geometry = core.state.borrow().log.geometry();
     let Some(attached) = core.device(segment.header.slot) else {
         return Ok(());
     };
-    let read = read_surely(core, segment, segment_bytes).await?;
-    let batches = whole_batches(&scan_bytes(core, segment, &read, is_void));
+    let counted: HashSet<Lsn> = rows.iter().filter_map(batch_lsn).collect();
+    let is_void = |lsn| !counted.contains(&lsn);
+    let mut read = read_range(core, segment, 0, geometry.segment_bytes).await?;
+    let mut found = scan_bytes(core, segment, &read, &is_void);
+    // A drive that answers with other blocks once is believed no more here than when the segment was scanned.
+    if found.rows.len() - found.damaged.len() < rows.len() {
+        read = read_surely(core, segment, geometry.segment_bytes).await?;
+        found = scan_bytes(core, segment, &read, &is_void);
+    }
+    let verified = verified_blocks(&found, geometry.write_unit_bytes);
     let bytes = read.0.freeze();
-    for batch in batches {
-        let offset = DeviceOffset::new(segment.header.offset_bytes + batch.start);
-        let range = usize_of(batch.start)..usize_of(batch.end);
+    for blocks in verified {
+        let offset = DeviceOffset::new(segment.header.offset_bytes + blocks.start);
+        let range = usize_of(blocks.start)..usize_of(blocks.end);
         let written = attached.device.write_durable(offset, bytes.clone(), range);
         written.await.map_err(|error| OpenError::Device {
             device: attached.device.name().to_owned(),
@@ -131,26 +141,27 @@ pub(super) async fn write_again(
     Ok(())
 }
 
-/// Where in the segment the batches lie of which every record verifies; neighbours are joined.
-fn whole_batches(found: &ScannedSegment) -> Vec<Range<u64>> {
-    let mut batches: Vec<Range<u64>> = Vec::new();
-    let mut rows = found.rows.iter().enumerate().peekable();
-    while let Some((_, row)) = rows.next() {
-        let SummaryRow::Batch(batch) = row else {
-            continue;
+/// Where in the segment the blocks of `unit` bytes lie that hold a batch's header, or part of a record that
+/// verifies; neighbours are joined.
+fn verified_blocks(found: &ScannedSegment, unit: u64) -> Vec<Range<u64>> {
+    let damaged: HashSet<usize> = found.damaged.iter().copied().collect();
+    let mut blocks: Vec<Range<u64>> = Vec::new();
+    for (position, row) in found.rows.iter().enumerate() {
+        let bytes = match row {
+            SummaryRow::Batch(batch) => batch.offset_bytes..batch.offset_bytes + unit,
+            SummaryRow::Record(_) if damaged.contains(&position) => continue,
+            SummaryRow::Record(record) => {
+                let stored = RecordHeader::stored_bytes(record.content_bytes.into());
+                record.offset_bytes..record.offset_bytes + stored
+            }
         };
-        let mut is_whole = !found.torn.contains(&batch.lsn);
-        while let Some((position, _)) = rows.next_if(|(_, row)| !row.is_batch()) {
-            is_whole &= !found.damaged.contains(&position);
-        }
-        let end = batch.offset_bytes + u64::from(batch.length_bytes);
-        match batches.last_mut() {
-            _ if !is_whole => {}
-            Some(last) if last.end == batch.offset_bytes => last.end = end,
-            Some(_) | None => batches.push(batch.offset_bytes..end),
+        let (start, end) = (bytes.start / unit * unit, bytes.end.next_multiple_of(unit));
+        match blocks.last_mut() {
+            Some(last) if start <= last.end => last.end = last.end.max(end),
+            Some(_) | None => blocks.push(start..end),
         }
     }
-    batches
+    blocks
 }
 
 /// Finds every batch and record in what was read of a segment.
