@@ -2,11 +2,15 @@
 //! initialised. While a device may touch it, the operation's slot owns it, and nobody can borrow it. A pool and its buffers stay on
 //! one thread.
 
+mod spares;
+
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::ops::Deref;
 use std::rc::Rc;
 
+pub use self::spares::SpareBuffers;
+use self::spares::Spares;
 use crate::arena::{Arena, Class};
 use crate::errno::Errno;
 pub use crate::limits::BUFFER_ALIGNMENT_BYTES;
@@ -219,6 +223,7 @@ impl BufferPool {
             limit_bytes,
             outside_bytes: Cell::new(0),
             outside_count: Cell::new(0),
+            spares: Spares::default(),
         };
         Ok(Self {
             inner: Rc::new(inner),
@@ -251,7 +256,7 @@ impl BufferPool {
         let block = self.inner.take_outside(wanted_bytes)?;
         Ok(DmaBuffer {
             loan: Loan {
-                block: Rc::new(block),
+                block,
                 pool: Rc::clone(&self.inner),
             },
         })
@@ -264,7 +269,7 @@ impl BufferPool {
         BufferStatistics {
             arena_bytes: self.inner.extent.1,
             arena_lent_bytes: arena.as_ref().map_or(0, Arena::lent_bytes),
-            outside_bytes: self.inner.outside_bytes.get(),
+            outside_bytes: self.inner.outside_bytes.get() + self.inner.spares.kept_bytes(),
             outside_count: self.inner.outside_count.get(),
             limit_bytes: self.inner.limit_bytes,
             huge_pages: self.inner.huge_pages,
@@ -307,11 +312,20 @@ struct Pool {
     limit_bytes: usize,
     outside_bytes: Cell<usize>,
     outside_count: Cell<u64>,
+    spares: Spares,
 }
 
 impl Pool {
-    fn take_outside(&self, wanted_bytes: usize) -> Result<Block, BufferError> {
+    fn take_outside(&self, wanted_bytes: usize) -> Result<Rc<Block>, BufferError> {
+        if let Some(block) = self.spares.take(wanted_bytes) {
+            self.outside_bytes
+                .set(self.outside_bytes.get().saturating_add(block.length()));
+            return Ok(block);
+        }
         let used_bytes = self.extent.1.saturating_add(self.outside_bytes.get());
+        let left_bytes = self.limit_bytes.saturating_sub(used_bytes);
+        self.spares
+            .reduce_to(left_bytes.saturating_sub(wanted_bytes));
         if used_bytes.saturating_add(wanted_bytes) > self.limit_bytes {
             let limit_bytes = self.limit_bytes;
             return Err(BufferError::LimitReached {
@@ -333,7 +347,7 @@ impl Pool {
             .set(self.outside_bytes.get().saturating_add(block.length()));
         self.outside_count
             .set(self.outside_count.get().saturating_add(1));
-        Ok(block)
+        Ok(Rc::new(block))
     }
 
     fn holds(&self, block: &Block) -> bool {
@@ -370,6 +384,9 @@ impl Drop for Loan {
             self.pool
                 .outside_bytes
                 .set(outside_bytes.saturating_sub(self.block.length()));
+            if self.block.length() > BUFFER_CLASS_BYTES_MAX {
+                self.pool.spares.give(&self.block);
+            }
             return;
         }
         if let Some(arena) = self.pool.arena.borrow_mut().as_mut() {

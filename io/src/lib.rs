@@ -47,7 +47,7 @@ mod sys;
 
 pub use buffer::{
     BUFFER_ALIGNMENT_BYTES, BufferError, BufferPool, BufferPoolConfig, BufferStatistics, DmaBuffer,
-    FrozenBuffer, HugePages,
+    FrozenBuffer, HugePages, SpareBuffers,
 };
 pub use clock::Clock;
 pub use device::{

@@ -160,7 +160,10 @@ pub const RECOVERY_HEADERS_IN_FLIGHT: usize = 32;
 /// Segments whose summaries are read at once during recovery, for each shard: one is applied while the
 /// others are read, and a summary may take megabytes of memory.
 pub const RECOVERY_SUMMARIES_IN_FLIGHT: usize = 4;
-/// Length of one recovery read of an unsealed segment, in bytes.
+/// Buffers of a segment's size that are kept from one read of a recovery to the next: two of an unsealed segment are
+/// compared, and as many checkpoint segments are read at once.
+pub const RECOVERY_SPARES: usize = 2;
+/// Length of one recovery read where a longer one has failed, in bytes.
 pub const RECOVERY_READ_BYTES: u64 = 1 << 20;
 
 /// Longest page of a checkpoint, header included, in bytes: taking one copies some 2,900 entries and sums them, 20 to 70 us.

@@ -24,9 +24,10 @@ use self::headers::Headers;
 use self::replay::Replayed;
 use crate::allocation::{HeaderError, HeaderWrite};
 use crate::checkpoint::FoundSegment;
+use crate::format::fields::usize_of;
 use crate::format::segment_header::{SEGMENT_HEADER_COPIES, SegmentHeader, SegmentUse};
 use crate::format::summary::{Footer, SummaryRow};
-use crate::limits::{LSN_GAP_AT_START, VERSION_GAP_AT_START};
+use crate::limits::{LSN_GAP_AT_START, RECOVERY_SPARES, VERSION_GAP_AT_START};
 use crate::log::{Log, OpenSegment};
 use crate::place::SegmentNumber;
 use crate::planted::{PlantedBug, is_planted};
@@ -119,6 +120,8 @@ pub(crate) async fn recover(
     progress: &RecoveryProgress,
 ) -> Result<RecoveryReport, OpenError> {
     let mut report = RecoveryReport::default();
+    let segment_bytes = usize_of(core.state.borrow().log.geometry().segment_bytes);
+    let _spares = core.pool.keep_spares(RECOVERY_SPARES * segment_bytes);
     let (headers, replayed, loaded) = replay_log(core, &mut report, progress).await?;
     check_memory(core)?;
     flush_all(core).await?;

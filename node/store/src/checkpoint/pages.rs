@@ -89,6 +89,8 @@ impl Uncovered {
 pub(crate) struct PageMap {
     /// Where each part begins, ascending once it is whole.
     parts: Vec<(PagePoint, Lsn)>,
+    /// Of each rank of the index, the first part that does not begin before it.
+    first_of_rank: Vec<usize>,
 }
 
 impl PageMap {
@@ -100,13 +102,37 @@ impl PageMap {
     /// Puts the parts in order, when they cover everything.
     pub(crate) fn finish(&mut self) {
         self.parts.sort_unstable_by_key(|(start, _)| *start);
+        let index = PagePoint::of_index(ImagePosition::START).kind;
+        let last = self.parts.iter().filter(|(start, _)| start.kind == index);
+        let ranks = 0..=last.map(|(start, _)| start.rank).max().unwrap_or(0);
+        self.first_of_rank = ranks
+            .map(|rank| {
+                let begin = PagePoint::of_index(ImagePosition::from_numbers(rank, 0));
+                self.parts.partition_point(|(start, _)| *start < begin)
+            })
+            .collect();
     }
 
     /// What the index and the set table hold at `point` is what batches up to here have made.
     pub(crate) fn lsn_of(&self, point: PagePoint) -> Lsn {
-        let behind = self.parts.partition_point(|(start, _)| *start <= point);
+        let (first, last) = self.bounds_of(point);
+        let near = self.parts.get(first..last).unwrap_or_default();
+        let behind = first + near.partition_point(|(start, _)| *start <= point);
         let part = behind.checked_sub(1).and_then(|part| self.parts.get(part));
         part.map_or(Lsn::NONE, |(_, lsn)| *lsn)
+    }
+
+    /// Where in `parts` those lie of which one begins last at or before `point`, or the one before them does: a
+    /// partition has one or two parts, and all of them together more than a cache holds.
+    fn bounds_of(&self, point: PagePoint) -> (usize, usize) {
+        if point.kind != PageKind::Index {
+            return (0, self.parts.len());
+        }
+        let bound = |rank: usize| self.first_of_rank.get(rank).copied();
+        let rank = usize::from(point.rank);
+        let end = self.parts.len();
+        let first = bound(rank).unwrap_or(end);
+        (first, bound(rank + 1).unwrap_or(end))
     }
 
     /// Below this, inclusive, the log is not needed.

@@ -8,13 +8,13 @@ use std::collections::HashSet;
 use std::ops::Range;
 
 use corelith_index::{RecordAddress, RecordLength, SetId};
-use corelith_io::{DeviceError, DeviceOffset, DmaBuffer};
+use corelith_io::DmaBuffer;
 use futures_util::stream::{self, StreamExt};
 
 use super::data::read_range;
 use super::headers::{Headers, Vouched};
 use super::replay::Replayed;
-use super::{LogSegment, RecoveryReport, device_error};
+use super::{LogSegment, RecoveryReport};
 use crate::checkpoint::{PageMap, Uncovered, point_of};
 use crate::format::checkpoint_page::{PAGE_HEADER_BYTES, PageHeader, PageKind, PagePoint};
 use crate::format::checkpoint_sets::{ItemTruncation, SetItem};
@@ -198,20 +198,7 @@ pub(super) async fn load(
 /// The bytes of a segment; what the device does not return of it is zeros.
 async fn read_pages(core: &ShardCore, segment: &LogSegment) -> Result<DmaBuffer, OpenError> {
     let segment_bytes = core.state.borrow().log.geometry().segment_bytes;
-    let slot = segment.header.slot;
-    let attached = core
-        .device(slot)
-        .ok_or_else(|| device_error(core, slot, DeviceError::Gone))?;
-    let buffer = core.pool.take(usize_of(segment_bytes))?;
-    let offset = DeviceOffset::new(segment.header.offset_bytes);
-    let read = attached
-        .device
-        .read(offset, buffer, usize_of(segment_bytes));
-    match read.await {
-        (buffer, Ok(())) => Ok(buffer),
-        (_, Err(DeviceError::Gone)) => Err(device_error(core, slot, DeviceError::Gone)),
-        (_, Err(_)) => Ok(read_range(core, segment, 0, segment_bytes).await?.0),
-    }
+    Ok(read_range(core, segment, 0, segment_bytes).await?.0)
 }
 
 struct Loader<'a> {

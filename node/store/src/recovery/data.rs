@@ -311,8 +311,8 @@ impl Scan<'_> {
     }
 }
 
-/// Reads part of a segment in pieces. What the device does not return is zeros, which no checksum
-/// accepts: a failed piece is read again unit by unit, so that one bad block hides no neighbour. With
+/// Reads part of a segment. What the device does not return is zeros, which no checksum
+/// accepts: a failed read is done again in pieces, a failed piece unit by unit, so that one bad block hides no neighbour. With
 /// the bytes come the offsets of the units that it refuses again and again.
 pub(super) async fn read_range(
     core: &ShardCore,
@@ -321,7 +321,13 @@ pub(super) async fn read_range(
     length_bytes: u64,
 ) -> Result<(DmaBuffer, HashSet<u64>), OpenError> {
     let unit = core.state.borrow().log.geometry().write_unit_bytes;
-    let mut whole = core.pool.take(usize_of(length_bytes.max(1)))?;
+    if length_bytes == 0 {
+        return Ok((core.pool.take(0)?, HashSet::new()));
+    }
+    let (mut whole, is_read) = read_at_once(core, segment, offset_bytes, length_bytes).await?;
+    if is_read {
+        return Ok((whole, HashSet::new()));
+    }
     whole.as_mut_slice().fill(0);
     let mut refused = HashSet::new();
     let mut done = 0;
@@ -334,7 +340,9 @@ pub(super) async fn read_range(
                 .as_mut_slice()
                 .get_mut(usize_of(start)..usize_of(start + length))
                 .unwrap_or_default();
-            if read_into(core, place, target).await? {
+            // One as long as what has just failed would only fail again.
+            let is_known = length == length_bytes && length > unit;
+            if !is_known && read_into(core, place, target).await? {
                 continue;
             }
             if length > unit {
@@ -349,6 +357,26 @@ pub(super) async fn read_range(
         done += length;
     }
     Ok((whole, refused))
+}
+
+/// Reads part of a segment in one read, into the buffer that is returned; false if that fails.
+async fn read_at_once(
+    core: &ShardCore,
+    segment: &LogSegment,
+    offset_bytes: u64,
+    length_bytes: u64,
+) -> Result<(DmaBuffer, bool), OpenError> {
+    let length = usize_of(length_bytes);
+    let buffer = core.pool.take(length)?;
+    let slot = segment.header.slot;
+    let gone = || device_error(core, slot, DeviceError::Gone);
+    let attached = core.device(slot).ok_or_else(gone)?;
+    let offset = DeviceOffset::new(segment.header.offset_bytes + offset_bytes);
+    match attached.device.read(offset, buffer, length).await {
+        (buffer, Ok(())) => Ok((buffer, true)),
+        (_, Err(DeviceError::Gone)) => Err(gone()),
+        (buffer, Err(_)) => Ok((buffer, false)),
+    }
 }
 
 /// Fills `target` from the segment; false if the device does not return the bytes. What is on a device that is
