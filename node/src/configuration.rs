@@ -31,7 +31,7 @@ use crate::commit::{CommitChoice, CommitPolicy};
 use crate::lifetimes::Lifetimes;
 use crate::limits::{
     BUFFERS_PER_CORE_DEFAULT_BYTES, CONNECTIONS_PER_CORE_DEFAULT, FLUSH_INTERVAL_DEFAULT_MS,
-    SCRUB_RATE_DEFAULT_BYTES, STOP_TIMEOUT_DEFAULT, VOLUME_BYTES_DEFAULT,
+    HELLO_TIMEOUT_DEFAULT, SCRUB_RATE_DEFAULT_BYTES, STOP_TIMEOUT_DEFAULT, VOLUME_BYTES_DEFAULT,
 };
 use crate::logging::{LogFormat, LogLevel};
 use crate::options::Options;
@@ -53,6 +53,8 @@ pub(crate) struct Configuration {
     pub(crate) buffers_per_core_bytes: u64,
     /// Connections that a core takes.
     pub(crate) connections_per_core_max: usize,
+    /// How long a connection may take for its hello.
+    pub(crate) hello_timeout: Duration,
     /// How much is logged.
     pub(crate) log_level: LogLevel,
     /// And how.
@@ -133,6 +135,7 @@ impl Default for Configuration {
             memory_limit_bytes: None,
             buffers_per_core_bytes: BUFFERS_PER_CORE_DEFAULT_BYTES,
             connections_per_core_max: CONNECTIONS_PER_CORE_DEFAULT,
+            hello_timeout: HELLO_TIMEOUT_DEFAULT,
             stop_timeout: STOP_TIMEOUT_DEFAULT,
             slow_log: SlowThreshold::DEFAULT,
             log_level: LogLevel::Info,

@@ -82,6 +82,19 @@ impl Connection {
         self.outbox.wake_reader();
     }
 
+    /// True until its hello, unless it ends without one.
+    pub(crate) fn owes_hello(&self) -> bool {
+        !self.greeted.get() && !self.outbox.is_closed()
+    }
+
+    /// Ends with a word to the peer: its hello has not come in time.
+    pub(crate) fn miss_hello(&self, core: &Core) {
+        let refusal = Refusal::new(Status::HelloExpected)
+            .explained("no whole hello came within hello_timeout");
+        refuse_all(core, self, &refusal);
+        self.outbox.close();
+    }
+
     /// Ends at once: the peer gets no more answers.
     pub(crate) fn cut(&self) {
         self.outbox.abandon();
@@ -276,6 +289,11 @@ async fn dispatch_all(
 /// The last answer on a connection, to no request in particular.
 fn say_goodbye(core: &Core, connection: &Connection, refusal: &Refusal<'_>) {
     core.metrics.refused(refusal.status);
+    refuse_all(core, connection, refusal);
+}
+
+/// An answer to no request in particular.
+fn refuse_all(core: &Core, connection: &Connection, refusal: &Refusal<'_>) {
     connection.outbox.append(|out| {
         let written = core.encoder.borrow_mut().connection_refusal(out, refusal);
         if let Err(error) = written {

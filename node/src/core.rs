@@ -8,6 +8,7 @@
 #[cfg(test)]
 mod allocation_tests;
 mod gather;
+mod hello_watch;
 mod orders;
 mod quiet;
 mod scrub;
@@ -41,6 +42,7 @@ use crate::send_buffers::SendBuffers;
 use crate::slow::SlowLog;
 use crate::topology::Topology;
 use crate::turns::Turns;
+use hello_watch::HelloWatch;
 
 /// Everything of one core that its tasks share. It never leaves the core.
 pub(crate) struct Core {
@@ -62,6 +64,7 @@ pub(crate) struct Core {
     loads: Arc<Vec<AtomicUsize>>,
     /// Connections that it takes; changed while the node runs.
     pub(crate) connections_max: Cell<usize>,
+    hello_watch: HelloWatch,
     pub(crate) stopping: Cell<bool>,
     /// An operator has taken the node out of service.
     quiesced: Cell<bool>,
@@ -143,6 +146,7 @@ impl Core {
     /// Takes what is to hold from now on.
     fn configure(&self, settings: &LiveSettings) {
         self.connections_max.set(settings.connections_per_core_max);
+        self.hello_watch.configure(settings.hello_timeout);
         self.slow.configure(settings.slow_log);
         self.namespaces.configure(settings);
     }

@@ -51,6 +51,14 @@ pub(crate) const REPEATED_AFTER_NS: u64 = 10_000_000_000;
 /// Connections that a core looks at in one step of a listing or a closing: at 100 to 200 ns each, cold in the cache,
 /// a quarter of what a core may be held.
 pub(crate) const CONNECTIONS_PER_STEP: usize = 256;
+/// How long a connection may take for its hello unless the configuration says it: the longest of round trips and of a
+/// busy client's delays many times over.
+pub(crate) const HELLO_TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
+/// What it may say: from less than a hello takes over the slowest networks, to what is as good as no bound.
+pub(crate) const HELLO_TIMEOUT: std::ops::RangeInclusive<Duration> =
+    Duration::from_millis(100)..=Duration::from_secs(3600);
+/// How often a core looks for connections without a hello, and so how much later than they should be they are closed.
+pub(crate) const HELLO_LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Slow operations that a core keeps to be shown: some screens of them, 20 KiB.
 pub(crate) const SLOW_OPERATIONS_KEPT: usize = 128;
 /// How long the client of a connection that an operator closes has to take its last answers.

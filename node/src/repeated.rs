@@ -47,6 +47,8 @@ pub(crate) struct CoreMessages {
     pub(crate) not_accepted: Repeated,
     /// A connection could not be served.
     pub(crate) not_served: Repeated,
+    /// A connection was closed because no hello came.
+    pub(crate) no_hello: Repeated,
     /// An operation was slow.
     pub(crate) slow: Repeated,
 }
@@ -58,6 +60,7 @@ impl CoreMessages {
             (&self.refused, "more connections were refused"),
             (&self.not_accepted, "more connections could not be accepted"),
             (&self.not_served, "more connections could not be served"),
+            (&self.no_hello, "more connections were closed without a hello"),
             (&self.slow, "more operations were slow"),
         ] {
             if let Some(count) = message.rest(now_ns) {

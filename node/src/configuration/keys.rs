@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use corelith_io::DurabilityChoice;
 use corelith_wire::limits::{PAYLOAD_LENGTH_BYTES_MAX, SHARDS_MAX, TTL_S_MAX};
@@ -15,7 +16,9 @@ use super::units::{
 };
 use super::{Configuration, CoreChoice, NamespaceConfiguration};
 use crate::commit::CommitChoice;
-use crate::limits::{BUFFERS_PER_CORE_BYTES, CONNECTIONS_PER_CORE_MAX, SCRUB_RATE_MIN_BYTES};
+use crate::limits::{
+    BUFFERS_PER_CORE_BYTES, CONNECTIONS_PER_CORE_MAX, HELLO_TIMEOUT, SCRUB_RATE_MIN_BYTES,
+};
 use crate::logging::{LogFormat, LogLevel};
 
 /// Tables whose keys are about the node.
@@ -52,7 +55,7 @@ const fn live<T>(name: &'static str, set: Set<T>, show: fn(&T) -> Option<String>
     }
 }
 
-const NODE_KEYS: [KeyOf<Configuration>; 11] = [
+const NODE_KEYS: [KeyOf<Configuration>; 12] = [
     fixed(
         "node.listen",
         |node, value| put(&mut node.listen, address(value)),
@@ -106,6 +109,16 @@ const NODE_KEYS: [KeyOf<Configuration>; 11] = [
         },
         |node| Some(node.connections_per_core_max.to_string()),
     ),
+    live(
+        "node.hello_timeout",
+        |node, value| {
+            let timeout = value.text().and_then(parse_ms).map(Duration::from_millis);
+            let timeout = timeout.filter(|timeout| HELLO_TIMEOUT.contains(timeout));
+            let timeout = timeout.ok_or("a time from \"100 ms\" to \"1 h\"");
+            put(&mut node.hello_timeout, timeout)
+        },
+        |node| show_time(node.hello_timeout),
+    ),
     fixed(
         "node.stop_timeout",
         |node, value| {
@@ -113,10 +126,7 @@ const NODE_KEYS: [KeyOf<Configuration>; 11] = [
             let timeout = timeout.ok_or("a time from \"100 ms\" to \"1 h\"");
             put(&mut node.stop_timeout, timeout)
         },
-        |node| {
-            let timeout_ms = u64::try_from(node.stop_timeout.as_millis()).ok()?;
-            Some(quoted(&show_ms(timeout_ms)))
-        },
+        |node| show_time(node.stop_timeout),
     ),
     live(
         "node.slow_log",
@@ -276,10 +286,7 @@ const NAMESPACE_KEYS: [KeyOf<NamespaceConfiguration>; 15] = [
             let interval = interval.ok_or("a time from \"1 ms\" to \"1 s\"");
             put(&mut namespace.commit.flush_interval, interval)
         },
-        |namespace| {
-            let interval_ms = namespace.commit.flush_interval.as_millis();
-            Some(quoted(&show_ms(u64::try_from(interval_ms).ok()?)))
-        },
+        |namespace| show_time(namespace.commit.flush_interval),
     ),
     live(
         "scrub_rate",
@@ -516,6 +523,11 @@ fn seconds_or(value: &Value, none: &str) -> Option<Option<NonZeroU32>> {
     NonZeroU32::new(seconds)
         .filter(|_| seconds <= TTL_S_MAX)
         .map(Some)
+}
+
+fn show_time(time: Duration) -> Option<String> {
+    let time_ms = u64::try_from(time.as_millis()).ok()?;
+    Some(quoted(&show_ms(time_ms)))
 }
 
 fn show_seconds(seconds: Option<NonZeroU32>, none: &str) -> String {

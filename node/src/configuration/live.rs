@@ -1,6 +1,8 @@
 //! What changes while a node runs: the live keys of another configuration are taken, of the others it is said that
 //! they need a restart.
 
+use std::time::Duration;
+
 use super::keys::Setting;
 use super::{Configuration, ConfigurationError, SlowThreshold};
 use crate::namespaces::Policy;
@@ -11,6 +13,8 @@ use crate::options::Options;
 pub(crate) struct LiveSettings {
     /// Connections that a core takes.
     pub(crate) connections_per_core_max: usize,
+    /// How long a connection may take for its hello.
+    pub(crate) hello_timeout: Duration,
     /// From what time on an operation is slow.
     pub(crate) slow_log: SlowThreshold,
     /// By the names of their namespaces; without a name, of all.
@@ -33,6 +37,7 @@ impl Configuration {
     pub(crate) fn live(&self) -> LiveSettings {
         LiveSettings {
             connections_per_core_max: self.connections_per_core_max,
+            hello_timeout: self.hello_timeout,
             slow_log: self.slow_log,
             policies: self
                 .namespaces
@@ -76,6 +81,7 @@ impl Configuration {
             .filter(|setting| !after.iter().any(|found| found.path == setting.path));
         reload.gone.extend(gone.cloned());
         self.connections_per_core_max = other.connections_per_core_max;
+        self.hello_timeout = other.hello_timeout;
         self.slow_log = other.slow_log;
         self.log_level = other.log_level;
         for namespace in &mut self.namespaces {

@@ -153,6 +153,10 @@ fn values_that_a_key_does_not_take_are_answered_with_what_it_takes() {
             "line 2: node.connections_per_core_max takes",
         ),
         (
+            "[node]\nhello_timeout = \"99 ms\"",
+            "line 2: node.hello_timeout takes a time from \"100 ms\"",
+        ),
+        (
             "\n\n[log]\n\nlevel = \"loud\"",
             "line 5: log.level takes \"error\"",
         ),

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use corelith_io::to_u64;
 
@@ -58,6 +59,16 @@ pub(crate) struct ConnectionReport {
 }
 
 impl Connection {
+    /// Time since it came.
+    pub(crate) const fn age(&self, now_ns: u64) -> Duration {
+        Duration::from_nanos(now_ns.saturating_sub(self.account.opened_ns))
+    }
+
+    /// Who is at its other end, if the socket says.
+    pub(crate) const fn peer(&self) -> Option<SocketAddr> {
+        self.account.peer
+    }
+
     /// What is known of it.
     pub(crate) fn report(&self, core: u16, now_ns: u64) -> ConnectionReport {
         let account = &self.account;

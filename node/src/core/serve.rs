@@ -9,7 +9,7 @@ use corelith_wire::NamespaceId;
 use glommio::Task;
 
 use super::start::Inbound;
-use super::{Core, Order, quiet, scrub};
+use super::{Core, Order, hello_watch, quiet, scrub};
 use crate::connection::{self, Connection};
 use crate::hop::{FromCore, ToCore};
 use crate::limits::{HOPS_PER_STEP, REPEATED_AFTER_NS};
@@ -51,6 +51,7 @@ pub(super) async fn serve(
     let reports = reports.attach(&core.ring);
     readers.push(glommio::spawn_local(report(Rc::clone(core), reports)));
     readers.push(glommio::spawn_local(say_rest(Rc::clone(core))));
+    readers.push(glommio::spawn_local(hello_watch::watch(Rc::clone(core))));
     let orders = orders.attach(&core.ring);
     while let Some(order) = orders.receive().await {
         match order {

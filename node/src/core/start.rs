@@ -18,6 +18,7 @@ use corelith_wire::FrameEncoder;
 use glommio::{LocalExecutorBuilder, Placement};
 
 use super::gather::Questions;
+use super::hello_watch::HelloWatch;
 use super::{Core, Order, serve};
 use crate::boot::{BootError, Event};
 use crate::configuration::LiveSettings;
@@ -202,6 +203,7 @@ impl Core {
             batches: Batches::default(),
             loads: parts.loads,
             connections_max: Cell::new(parts.settings.connections_per_core_max),
+            hello_watch: HelloWatch::new(parts.settings.hello_timeout),
             stopping: Cell::new(false),
             quiesced: Cell::new(false),
             slow: SlowLog::new(parts.settings.slow_log),

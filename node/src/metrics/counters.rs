@@ -21,6 +21,7 @@ pub(crate) struct CoreMetrics {
     pub(crate) received_bytes: Cell<u64>,
     pub(crate) sent_bytes: Cell<u64>,
     pub(crate) broken_streams: Cell<u64>,
+    pub(crate) hello_timeouts: Cell<u64>,
 }
 
 impl CoreMetrics {
@@ -38,6 +39,7 @@ impl CoreMetrics {
             received_bytes: Cell::new(0),
             sent_bytes: Cell::new(0),
             broken_streams: Cell::new(0),
+            hello_timeouts: Cell::new(0),
         }
     }
 

@@ -187,6 +187,12 @@ const CONNECTIONS: &[Family] = &[
         Source::Core(|core| core.broken_streams),
     ),
     family(
+        "corelith_hello_timeouts_total",
+        "Connections closed because no whole hello came within hello_timeout.",
+        Counter,
+        Source::Core(|core| core.hello_timeouts),
+    ),
+    family(
         "corelith_received_bytes_total",
         "Bytes received from clients.",
         Counter,

@@ -24,6 +24,7 @@ pub(crate) struct CoreSnapshot {
     pub(super) received_bytes: u64,
     pub(super) sent_bytes: u64,
     pub(super) broken_streams: u64,
+    pub(super) hello_timeouts: u64,
     pub(crate) slow_operations: u64,
     /// Requests taken on and not answered yet, other cores' included.
     pub(crate) requests_in_flight: u64,
@@ -79,6 +80,7 @@ impl CoreMetrics {
             received_bytes: self.received_bytes.get(),
             sent_bytes: self.sent_bytes.get(),
             broken_streams: self.broken_streams.get(),
+            hello_timeouts: self.hello_timeouts.get(),
             slow_operations: 0,
             requests_in_flight: 0,
             hops_in_flight: 0,

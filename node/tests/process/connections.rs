@@ -115,7 +115,12 @@ fn many_idle_connections_cost_little_and_harm_nobody() {
 #[test]
 fn connections_beyond_the_descriptors_wait_until_some_are_free() {
     let program = ["prlimit", "--nofile=300:300", BINARY];
-    let mut node = Node::start_in(folder(), &program, &SMALL);
+    let folder = folder();
+    // Connections that say nothing are to stay, however long this takes.
+    let patient = "[node]\nhello_timeout = \"1 h\"\n";
+    std::fs::write(folder.path().join("node.toml"), patient).unwrap();
+    let arguments = [&SMALL[..], &["--config", "node.toml"]].concat();
+    let mut node = Node::start_in(folder, &program, &arguments);
     let log = node.log();
     assert!(log.contains("fewer descriptors may be opened"), "{log}");
     let mut early = Peer::greet(&node);

@@ -7,7 +7,7 @@ use corelith_record::ContentBuilder;
 use corelith_wire::{BinNames, BinSelection, GetRequest, Request, Status};
 
 use crate::peer::{HEADER_LENGTH, Peer, check_serves, content, digest, put};
-use crate::running::Node;
+use crate::running::{BINARY, Node, folder};
 
 #[test]
 fn garbage_half_frames_and_impossible_lengths_end_their_connection_only() {
@@ -76,6 +76,37 @@ fn a_frame_may_come_byte_by_byte() {
     }
     assert_eq!(slow.receive().unwrap().status(), Status::Ok);
     assert_eq!(slow.get(3).as_deref(), Some("drop by drop"));
+}
+
+/// A connection that only connected held a descriptor and one of the core's places for as long as its peer liked, and so
+/// did one that stopped in the middle of its hello.
+#[test]
+fn who_does_not_say_hello_is_closed_and_who_has_said_it_may_rest() {
+    let folder = folder();
+    let file = "[node]\ncores = 2\nhello_timeout = \"200 ms\"\n[namespace.test]\nfile = \"v\"\nsize = \"512 MiB\"\nshards = 4\n";
+    std::fs::write(folder.path().join("node.toml"), file).unwrap();
+    let node = Node::start_in(folder, &[BINARY], &["--config", "node.toml"]);
+    // Older than all that follow: what makes an end of those could make one of it too.
+    let mut resting = Peer::greet(&node);
+    let mut silent: Vec<Peer> = (0..20).map(|_| Peer::over(node.connect())).collect();
+    for (number, peer) in silent.iter_mut().enumerate() {
+        let hello = peer.hello_frame();
+        let cut = [0, 1, HEADER_LENGTH, hello.len() - 1][number % 4];
+        peer.send(&hello[..cut]);
+    }
+    for peer in &mut silent {
+        let last = peer.receive().unwrap();
+        assert_eq!(last.status(), Status::HelloExpected);
+        assert!(peer.receive().is_none(), "the connection is closed");
+    }
+    assert_eq!(node.metric("corelith_hello_timeouts_total", &[]), 20.0);
+    assert_eq!(node.metric("corelith_requests_refused_total", &[]), 0.0);
+    let log = node.log();
+    let said = log.matches("no whole hello came").count();
+    assert!((1..=2).contains(&said), "once a core: {log}");
+    assert_eq!(resting.put(1, "rested"), Status::Ok);
+    assert_eq!(resting.get(1).as_deref(), Some("rested"));
+    check_serves(&node);
 }
 
 #[test]
