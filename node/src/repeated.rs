@@ -60,7 +60,10 @@ impl CoreMessages {
             (&self.refused, "more connections were refused"),
             (&self.not_accepted, "more connections could not be accepted"),
             (&self.not_served, "more connections could not be served"),
-            (&self.no_hello, "more connections were closed without a hello"),
+            (
+                &self.no_hello,
+                "more connections were closed without a hello",
+            ),
             (&self.slow, "more operations were slow"),
         ] {
             if let Some(count) = message.rest(now_ns) {

@@ -1,6 +1,8 @@
 //! The node's volumes, one for each namespace: the devices that were named, or a file that is made and
 //! formatted the first time.
 
+mod whose;
+
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -9,7 +11,7 @@ use corelith_io::{
     Ring, RingConfig,
 };
 use corelith_store::CheckpointPace;
-use corelith_store::volume::{FormatOptions, Volume, format_volume, inspect_device, open_volume};
+use corelith_store::volume::{FormatOptions, Volume, format_volume, open_volume};
 use corelith_wire::limits::NAMESPACES_MAX;
 
 use crate::boot::BootError;
@@ -18,6 +20,7 @@ use crate::configuration::{Configuration, NamespaceConfiguration, Storage};
 use crate::cpus::allowed_cpus;
 use crate::memory_plan::NamespaceNeeds;
 use crate::namespaces::Policy;
+pub(crate) use whose::FoundVolume;
 
 /// What a file's name ends with until it is formatted, so that a crash meanwhile leaves nothing that looks
 /// like a volume.
@@ -172,26 +175,7 @@ fn open_namespace(
     (namespace, open_options): (&NamespaceConfiguration, OpenOptions),
     (ring, pool): (&Ring, &BufferPool),
 ) -> Result<Vec<OpenVolume>, BootError> {
-    let mut by_volume: Vec<([u8; 16], Vec<OpenDevice>, Vec<Device>)> = Vec::new();
-    for path in paths {
-        let opened = OpenDevice::open(path, open_options)?;
-        let device = opened.attach(ring)?;
-        let identity = match namespace.name {
-            // A foreign device among those of a named namespace is found, and told, by the store.
-            Some(_) => [0; 16],
-            None => ring.block_on(inspect_device(&device, pool))??.label.volume,
-        };
-        match by_volume
-            .iter_mut()
-            .find(|(known, _, _)| *known == identity)
-        {
-            Some((_, devices, attached)) => {
-                devices.push(opened);
-                attached.push(device);
-            }
-            None => by_volume.push((identity, vec![opened], vec![device])),
-        }
-    }
+    let by_volume = whose::sort(paths, (namespace, open_options), (ring, pool))?;
     let mut volumes = Vec::new();
     // One rule may be about several volumes, and then about the memory of all of them.
     let volume_count = u64::try_from(by_volume.len()).unwrap_or(u64::MAX);
@@ -199,7 +183,8 @@ fn open_namespace(
     let index_memory_bytes = namespace
         .index_memory_bytes
         .map(|bytes| bytes / volume_count.max(1));
-    for (_, devices, attached) in by_volume {
+    for one in by_volume {
+        let (devices, attached) = (one.devices, one.attached);
         let (volume, positions) = ring.block_on(open_volume(&attached, pool))??;
         tell_damaged_copies(&volume, (&attached, &positions));
         let volume = OpenVolume {

@@ -8,7 +8,7 @@ mod show;
 pub mod signature;
 
 pub use create::create;
-pub(crate) use identity::{display_identity, random_identity};
+pub(crate) use identity::random_identity;
 pub use show::show;
 
 use corelith_io::{BufferPool, BufferPoolConfig, Device, OpenDevice, Ring, RingConfig};

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::memory_plan::{MemoryPlan, mebibytes};
+use crate::volume_setup::FoundVolume;
 
 /// What went wrong, with what to do.
 #[derive(Debug, thiserror::Error)]
@@ -94,6 +95,14 @@ pub(crate) enum BootError {
         found: String,
         /// Their paths.
         devices: String,
+    },
+    /// Devices of several volumes where there may be those of one, or not all devices of each.
+    #[error("{}", mixed(.asked.as_deref(), .found))]
+    MixedVolumes {
+        /// The namespace that they were given for; `None` where each volume is one.
+        asked: Option<String>,
+        /// What they are.
+        found: Vec<FoundVolume>,
     },
     /// Two volumes for one name.
     #[error(
@@ -208,5 +217,21 @@ impl BootError {
         } else {
             1
         }
+    }
+}
+
+fn mixed(asked: Option<&str>, found: &[FoundVolume]) -> String {
+    let lines: Vec<String> = found.iter().map(|volume| format!("  {volume}")).collect();
+    let (count, lines) = (found.len(), lines.join("\n"));
+    match asked {
+        Some(name) => format!(
+            "the devices of namespace {name:?} are of {count} volumes, and a namespace has one:\n{lines}\nleave the \
+             devices of the others out of devices = [..], or give them to their own namespace ([namespace.NAME], with \
+             the name in their labels)"
+        ),
+        None => format!(
+            "these devices are of {count} volumes, and not all of a volume's are there:\n{lines}\ngive all devices of each \
+             volume that is to be served, and none of the others"
+        ),
     }
 }

@@ -5,9 +5,11 @@
 //! are written last at format, so a half-formatted volume does not open.
 
 mod format;
+mod identity;
 mod open;
 
 pub use format::{FormatOptions, default_extent_bytes, format_volume};
+pub use identity::display_identity;
 pub use open::{inspect_device, open_volume};
 
 use corelith_io::{BufferError, DeviceError};
@@ -117,12 +119,19 @@ pub enum VolumeError {
         error: ExtentTableError,
     },
     /// Devices of different volumes were given together.
-    #[error("{device} belongs to another volume than {first}: give the devices of one volume only")]
+    #[error(
+        "{first} belongs to the volume {} and {device} to {}: give the devices of one volume only",
+        display_identity(.first_volume), display_identity(.volume)
+    )]
     Mixed {
         /// The first device.
         first: String,
+        /// Identity of its volume.
+        first_volume: [u8; 16],
         /// The one that differs.
         device: String,
+        /// Identity of its volume.
+        volume: [u8; 16],
     },
     /// Two devices claim the same slot.
     #[error(
@@ -147,12 +156,19 @@ pub enum VolumeError {
         field: &'static str,
     },
     /// A device of the volume was not given.
-    #[error("the volume has {expected} devices, slot {slot} is missing: give all of them")]
+    #[error(
+        "the volume {} (namespace {namespace:?}) has {expected} devices, and slot {} was not given: give all of them",
+        display_identity(.volume), listed(.slots)
+    )]
     Missing {
+        /// Identity of the volume.
+        volume: [u8; 16],
+        /// Its namespace.
+        namespace: String,
         /// Devices in the volume.
         expected: u16,
-        /// The first slot that is missing.
-        slot: u16,
+        /// The slots that are missing, lowest first.
+        slots: Vec<u16>,
     },
     /// The device is smaller than at format.
     #[error("{device} has {found_bytes} bytes, {expected_bytes} when it was formatted")]
@@ -201,4 +217,10 @@ pub enum VolumeError {
         /// What there is.
         found_bytes: u64,
     },
+}
+
+/// "1", "1, 3".
+fn listed(slots: &[u16]) -> String {
+    let slots: Vec<String> = slots.iter().map(u16::to_string).collect();
+    slots.join(", ")
 }

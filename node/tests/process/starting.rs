@@ -1,6 +1,10 @@
 //! What stands in the way of a start is said with its remedy, and nothing is changed.
 
 use std::net::TcpListener;
+use std::path::Path;
+
+use corelith_io::{BufferPool, BufferPoolConfig, OpenDevice, Ring, RingConfig};
+use corelith_store::volume::{FormatOptions, format_volume};
 
 use crate::peer::{Peer, check_serves};
 use crate::running::{BINARY, Node, command, folder, free_ports, run_command_to_end, run_to_end};
@@ -25,6 +29,63 @@ fn devices_that_cannot_be() {
 
     let ended = run_to_end(folder.path(), &["--device", "/dev/null"]);
     ended.check_failed(&["/dev/null"]);
+}
+
+/// Formats a volume of two files.
+fn make_volume(folder: &Path, name: &str, identity: u8) {
+    let pool = BufferPool::new(BufferPoolConfig::default()).unwrap();
+    let ring = Ring::new(RingConfig::default(), &pool).unwrap();
+    let files = [0, 1].map(|slot| {
+        let path = folder.join(format!("{name}{slot}"));
+        OpenDevice::create_file(&path, 64 << 20).unwrap()
+    });
+    let devices = files.map(|file| file.attach(&ring).unwrap());
+    let mut options = FormatOptions::new(name, 1, [identity; 16], vec![[1; 16], [2; 16]]);
+    options.segment_bytes = 1 << 20;
+    let formatted = format_volume(&devices, &pool, &options);
+    ring.block_on(formatted).unwrap().unwrap();
+}
+
+/// Of devices of two volumes in one list it was said that a slot was missing, and no more.
+#[test]
+fn devices_of_two_volumes_are_told_apart() {
+    let folder = folder();
+    make_volume(folder.path(), "carts", 0x11);
+    make_volume(folder.path(), "users", 0x22);
+    let (carts, users) = (
+        "11111111-1111-1111-1111-111111111111",
+        "22222222-2222-2222-2222-222222222222",
+    );
+    let file = "[namespace.carts]\ndevices = [\"carts0\", \"users1\"]\n";
+    std::fs::write(folder.path().join("node.toml"), file).unwrap();
+    let mixed = [
+        carts,
+        "carts0 is slot 0; slot 1 was not given",
+        users,
+        "users1 is slot 1; slot 0 was not given",
+    ];
+    let by_file: [&str; 3] = [
+        "of namespace \"carts\" are of 2 volumes",
+        "(namespace \"users\", 2 devices)",
+        "[namespace.NAME]",
+    ];
+    let ended = run_to_end(folder.path(), &["--config", "node.toml"]);
+    ended.check_failed(&[&mixed[..], &by_file].concat());
+    std::fs::remove_file(folder.path().join("log")).unwrap();
+
+    let flags = ["--device", "carts0", "--device", "users1"];
+    let ended = run_to_end(folder.path(), &flags);
+    ended.check_failed(&[&mixed[..], &["give all devices of each volume"]].concat());
+    std::fs::remove_file(folder.path().join("log")).unwrap();
+
+    let ended = run_to_end(folder.path(), &["--device", "users0"]);
+    ended.check_failed(&[users, "\"users\"", "slot 1 was not given"]);
+    // Whole volumes of several names are served together.
+    let whole = [
+        "--device", "users1", "--device", "carts0", "--device", "users0", "--device", "carts1",
+        "--cores", "1",
+    ];
+    check_serves(&Node::start_in(folder, &[BINARY], &whole));
 }
 
 #[test]

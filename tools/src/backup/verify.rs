@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use corelith_store::volume::display_identity;
 use serde::Serialize;
 
 use super::error::failure;
@@ -11,7 +12,6 @@ use crate::arguments::BackupVerifyArguments;
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::size::display_size;
-use crate::volume::display_identity;
 
 /// What a whole backup is, for programs.
 #[derive(Serialize)]

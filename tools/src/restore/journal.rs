@@ -7,7 +7,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
 use crate::failure::Failure;
-use crate::volume::display_identity;
+use corelith_store::volume::display_identity;
 
 /// The open journal.
 pub(super) struct Journal {

@@ -6,11 +6,13 @@ mod told;
 
 use corelith_io::{BufferPool, Clock, Device};
 use corelith_store::format::superblock::SuperblockError;
-use corelith_store::volume::{FormatOptions, VolumeError, format_volume, inspect_device};
+use corelith_store::volume::{
+    FormatOptions, VolumeError, display_identity, format_volume, inspect_device,
+};
 
 use super::Workbench;
 use super::edges::{read_edges, wipe_edges};
-use super::identity::{display_identity, random_identity};
+use super::identity::random_identity;
 use super::signature;
 use crate::arguments::VolumeCreateArguments;
 use crate::failure::Failure;

@@ -1,4 +1,4 @@
-//! Identities of volumes and devices: 16 random bytes, shown as UUIDs.
+//! Identities of volumes and devices: 16 random bytes.
 
 use std::fs::File;
 use std::io::Read;
@@ -20,20 +20,10 @@ fn with_version(mut bytes: [u8; 16]) -> [u8; 16] {
     bytes
 }
 
-/// "67e55044-10b1-426f-9247-bb680e5fe0c8".
-pub(crate) fn display_identity(identity: &[u8; 16]) -> String {
-    let mut text = String::with_capacity(36);
-    for (place, byte) in identity.iter().enumerate() {
-        if matches!(place, 4 | 6 | 8 | 10) {
-            text.push('-');
-        }
-        text.push_str(&format!("{byte:02x}"));
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
+    use corelith_store::volume::display_identity;
+
     use super::*;
 
     #[test]

@@ -7,12 +7,11 @@ use std::time::{Duration, SystemTime};
 
 use corelith_io::{Access, OpenDevice, OpenOptions};
 use corelith_store::format::superblock::{Superblock, SuperblockError};
-use corelith_store::volume::{VolumeDevice, VolumeError, inspect_device};
+use corelith_store::volume::{VolumeDevice, VolumeError, display_identity, inspect_device};
 use serde::Serialize;
 
 use super::Workbench;
 use super::edges::read_edges;
-use super::identity::display_identity;
 use super::signature;
 use crate::arguments::VolumeShowArguments;
 use crate::failure::Failure;

@@ -42,13 +42,16 @@ pub async fn open_volume(
     let expected = found
         .first()
         .map_or(1, |(_, device)| device.label.device_count);
-    for slot in 0..expected {
-        let present = found
-            .get(usize::from(slot))
-            .is_some_and(|(_, device)| device.label.slot == slot);
-        if !present {
-            return Err(VolumeError::Missing { expected, slot });
-        }
+    let slots: Vec<u16> = (0..expected)
+        .filter(|slot| !found.iter().any(|(_, device)| device.label.slot == *slot))
+        .collect();
+    if let Some((_, device)) = found.first().filter(|_| !slots.is_empty()) {
+        return Err(VolumeError::Missing {
+            volume: device.label.volume,
+            namespace: device.label.namespace.clone(),
+            expected,
+            slots,
+        });
     }
     let (positions, devices) = found.into_iter().unzip();
     Ok((Volume { devices }, positions))
@@ -64,7 +67,9 @@ fn check_same_volume(
     if first.volume != other.volume {
         return Err(VolumeError::Mixed {
             first: first_name,
+            first_volume: first.volume,
             device,
+            volume: other.volume,
         });
     }
     let fields = [

@@ -3,7 +3,8 @@
 use corelith_io::{DeviceOffset, DriveConfig, Fault, PlannedFault, SimulatedMachine};
 use corelith_store::format::superblock::{Superblock, SuperblockError};
 use corelith_store::volume::{
-    FormatOptions, VolumeError, default_extent_bytes, format_volume, inspect_device, open_volume,
+    FormatOptions, VolumeError, default_extent_bytes, display_identity, format_volume,
+    inspect_device, open_volume,
 };
 use corelith_store::{DeviceLayout, Shard};
 
@@ -154,17 +155,23 @@ fn devices_must_be_one_whole_volume() {
     );
     let drives = rig.drives.clone();
 
-    rig.drives = vec![drives[0], drives[2]];
+    let identity = rig.open_volume().0.label().unwrap().volume;
+    rig.drives = vec![drives[2]];
     let error = error_of(&mut rig);
+    let VolumeError::Missing {
+        volume,
+        expected,
+        ref slots,
+        ..
+    } = error
+    else {
+        panic!("{error}")
+    };
+    assert_eq!((volume, expected, &slots[..]), (identity, 3, &[0, 1][..]));
+    let (text, shown) = (error.to_string(), display_identity(&identity));
     assert!(
-        matches!(
-            error,
-            VolumeError::Missing {
-                expected: 3,
-                slot: 1
-            }
-        ),
-        "{error}"
+        text.contains(&shown) && text.contains("slot 0, 1"),
+        "{text}"
     );
 
     rig.drives = vec![drives[0], drives[1], drives[1]];
@@ -188,7 +195,17 @@ fn devices_must_be_one_whole_volume() {
     rig.run(format_volume(&[device], &pool, &options)).unwrap();
     rig.drives = vec![drives[0], foreign, drives[2]];
     let error = error_of(&mut rig);
-    assert!(matches!(error, VolumeError::Mixed { .. }), "{error}");
+    let VolumeError::Mixed {
+        first_volume,
+        volume,
+        ..
+    } = error
+    else {
+        panic!("{error}")
+    };
+    assert_eq!((first_volume, volume), (identity, [0x88; 16]));
+    let (text, shown) = (error.to_string(), display_identity(&[0x88; 16]));
+    assert!(text.contains(&shown), "{text}");
 
     rig.drives = drives;
     rig.open_sound();

@@ -1,13 +1,12 @@
 //! What `volume create` tells about the volume that it made.
 
 use corelith_io::Device;
-use corelith_store::volume::Volume;
+use corelith_store::volume::{Volume, display_identity};
 use serde::Serialize;
 
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::size::display_size;
-use crate::volume::identity::display_identity;
 
 /// What was made, for programs.
 #[derive(Serialize)]
