@@ -23,7 +23,7 @@ pub(crate) use error::ConfigurationError;
 pub(crate) use keys::{Setting, cpu_list};
 pub(crate) use live::{LiveSettings, Reload};
 pub(crate) use units::{
-    SlowThreshold, parse_bytes, parse_flush_interval, parse_seconds, parse_slow_log,
+    SlowThreshold, about_size, parse_bytes, parse_flush_interval, parse_seconds, parse_slow_log,
     parse_stop_timeout,
 };
 

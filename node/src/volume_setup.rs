@@ -139,7 +139,10 @@ pub(crate) fn open(
     let mut volumes = Vec::new();
     for namespace in &configuration.namespaces {
         let paths = match namespace.storage() {
-            Storage::Memory if access == Access::ReadOnly => continue,
+            Storage::Memory if access == Access::ReadOnly => {
+                check_size(namespace, &format_options(namespace).map_err(no_identity)?)?;
+                continue;
+            }
             Storage::Memory => {
                 volumes.push(make_in_memory(namespace, (&ring, &pool))?);
                 continue;
@@ -147,6 +150,7 @@ pub(crate) fn open(
             Storage::Devices(paths) => paths.to_vec(),
             Storage::File(path) => {
                 if !path.exists() {
+                    check_size(namespace, &format_options(namespace).map_err(no_identity)?)?;
                     if access == Access::ReadOnly {
                         continue;
                     }
@@ -268,12 +272,10 @@ fn make_in_memory(
     (ring, pool): (&Ring, &BufferPool),
 ) -> Result<OpenVolume, BootError> {
     let name = format!("memory of {:?}", namespace.name());
+    let format = format_options(namespace).map_err(no_identity)?;
+    check_size(namespace, &format)?;
     let memory = OpenDevice::in_memory(&name, namespace.size_bytes)?;
     let attached = [memory.attach(ring)?];
-    let format = format_options(namespace).map_err(|error| BootError::Folder {
-        path: PathBuf::from("/dev/urandom"),
-        error,
-    })?;
     ring.block_on(format_volume(&attached, pool, &format))??;
     let (volume, _) = ring.block_on(open_volume(&attached, pool))??;
     if memory.huge_pages() == Some(HugePages::None) {
@@ -292,6 +294,29 @@ fn make_in_memory(
         // Nothing of them outlives the node.
         checkpoint: CheckpointPace::NONE,
     })
+}
+
+/// An error if a volume that is to be made would be too small.
+fn check_size(namespace: &NamespaceConfiguration, format: &FormatOptions) -> Result<(), BootError> {
+    let needed_bytes = format.bytes_min();
+    if namespace.size_bytes >= needed_bytes {
+        return Ok(());
+    }
+    Err(BootError::TooSmall {
+        namespace: namespace.name().to_owned(),
+        found_bytes: namespace.size_bytes,
+        needed_bytes,
+        shards: format.shard_count,
+        segment_bytes: format.segment_bytes,
+        is_file: !namespace.is_in_memory,
+    })
+}
+
+fn no_identity(error: std::io::Error) -> BootError {
+    BootError::Folder {
+        path: PathBuf::from("/dev/urandom"),
+        error,
+    }
 }
 
 /// How a volume of one device is formatted.

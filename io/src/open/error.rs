@@ -137,8 +137,8 @@ pub enum OpenError {
     },
     /// Nothing fits on it.
     #[error(
-        "{}: {size_bytes} bytes are too few: the smallest device has {min_bytes}",
-        .path.display()
+        "{}: {} KiB are too few: a device has {} KiB at least; give a larger one",
+        .path.display(), .size_bytes >> 10, .min_bytes >> 10
     )]
     TooSmall {
         /// As given.

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use crate::configuration::about_size;
 use crate::memory_plan::{MemoryPlan, mebibytes};
 use crate::volume_setup::FoundVolume;
 
@@ -95,6 +96,31 @@ pub(crate) enum BootError {
         found: String,
         /// Their paths.
         devices: String,
+    },
+    /// A volume that is to be made and would not hold its shards.
+    #[error(
+        "namespace {namespace:?}: a volume of {} is too small: {shards} shards with segments of {} take {} MiB at \
+         least. Raise size (--size), or lower shards (--shards){}",
+        about_size(*.found_bytes), about_size(*.segment_bytes), mebibytes(*.needed_bytes),
+        if *.is_file {
+            "; `corelith volume create --segment-size` makes volumes with smaller segments"
+        } else {
+            ""
+        }
+    )]
+    TooSmall {
+        /// The namespace.
+        namespace: String,
+        /// What it is to have.
+        found_bytes: u64,
+        /// The least.
+        needed_bytes: u64,
+        /// Its shards.
+        shards: u16,
+        /// Size of its segments.
+        segment_bytes: u64,
+        /// It is to be a file.
+        is_file: bool,
     },
     /// Devices of several volumes where there may be those of one, or not all devices of each.
     #[error("{}", mixed(.asked.as_deref(), .found))]

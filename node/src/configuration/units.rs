@@ -158,6 +158,20 @@ pub(super) fn show_size(size_bytes: u64) -> String {
     })
 }
 
+/// For messages: in its largest unit, with a decimal where it is not a whole number of those.
+pub(crate) fn about_size(size_bytes: u64) -> String {
+    let fitting = SIZES
+        .into_iter()
+        .find(|(_, _, factor)| size_bytes >= *factor);
+    let Some((unit, _, factor)) = fitting else {
+        return format!("{size_bytes} B");
+    };
+    match (size_bytes / factor, size_bytes % factor) {
+        (whole, 0) => format!("{whole} {unit}"),
+        (whole, rest) => format!("{whole}.{} {unit}", rest * 10 / factor),
+    }
+}
+
 /// As it can be read again.
 pub(super) fn show_ms(time_ms: u64) -> String {
     let exact = TIMES
@@ -204,6 +218,14 @@ mod tests {
         }
         assert_eq!(parse_bytes("1048576"), Ok(1 << 20));
         assert_eq!(show_size(1536), "1536 B");
+        for (bytes, shown) in [
+            (1536, "1.5 KiB"),
+            (1 << 30, "1 GiB"),
+            (0, "0 B"),
+            ((1 << 20) - 1, "1023.9 KiB"),
+        ] {
+            assert_eq!(about_size(bytes), shown);
+        }
         assert!(parse_bytes("0").is_err());
     }
 

@@ -6,6 +6,7 @@
 
 mod format;
 mod identity;
+mod least_size;
 mod open;
 
 pub use format::{FormatOptions, default_extent_bytes, format_volume};
@@ -204,15 +205,16 @@ pub enum VolumeError {
     },
     /// The devices cannot hold a volume of this shape.
     #[error(
-        "too small: {shards} shards of {segment_bytes}-byte segments need at least {needed_bytes} bytes \
-         on these devices, they have {found_bytes}: use larger devices, fewer shards or smaller segments"
+        "too small: {shards} shards with segments of {} KiB take {} MiB at least on these devices, and these have {} MiB: \
+         use larger devices, fewer shards or smaller segments",
+        .segment_bytes >> 10, .needed_bytes.div_ceil(1 << 20), .found_bytes >> 20
     )]
     TooSmall {
         /// Shards asked for.
         shards: u16,
         /// Segment size asked for.
         segment_bytes: u64,
-        /// What it takes, about.
+        /// What it takes at least, by [`FormatOptions::bytes_min`].
         needed_bytes: u64,
         /// What there is.
         found_bytes: u64,

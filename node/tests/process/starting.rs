@@ -151,13 +151,25 @@ fn ports_that_are_taken() {
 #[test]
 fn flags_that_are_wrong() {
     let folder = folder();
-    let lines: [(&[&str], &[&str]); 6] = [
+    let lines: [(&[&str], &[&str]); 7] = [
         (&["--core", "2"], &["--core", "--cores"]),
         (&["--cores", "0"], &["0"]),
         (&["--size", "many"], &["many", "4 GiB"]),
         (&["--flush-interval", "5m"], &["1ms to 1s"]),
         (&["--durability", "never"], &["auto", "flush", "fua"]),
-        (&["--size", "1M"], &["too small", "use larger devices"]),
+        (
+            &["--size", "1M", "--shards", "4"],
+            &[
+                "namespace \"test\": a volume of 1 MiB is too small",
+                "take 386 MiB at least",
+                "--size",
+                "--shards",
+            ],
+        ),
+        (
+            &["--size", "385M", "--shards", "4", "--check"],
+            &["385 MiB is too small"],
+        ),
     ];
     for (arguments, words) in lines {
         run_to_end(folder.path(), arguments).check_failed(words);
@@ -167,6 +179,10 @@ fn flags_that_are_wrong() {
         );
         std::fs::remove_file(folder.path().join("log")).unwrap();
     }
+    // What is told to be enough is.
+    let enough = ["--size", "386M", "--shards", "4", "--check"];
+    let ended = run_to_end(folder.path(), &enough);
+    assert_eq!(ended.code, Some(0), "{}", ended.text);
     let ended = run_command_to_end(
         std::process::Command::new(BINARY)
             .args(["--listen", "0.0.0.0:0"])

@@ -1,6 +1,5 @@
 //! `volume create`: checks every device before it writes to any, says what it found, and formats.
 
-mod least_size;
 mod paths;
 mod told;
 
@@ -17,7 +16,6 @@ use super::signature;
 use crate::arguments::VolumeCreateArguments;
 use crate::failure::Failure;
 use crate::size::display_size;
-use least_size::{Shape, minimum_bytes};
 use paths::{MadeFiles, plan};
 use told::tell;
 
@@ -42,7 +40,6 @@ pub fn create(arguments: &VolumeCreateArguments, is_json: bool) -> Result<(), Fa
         .map(|device| bench.attach(device))
         .collect::<Result<_, _>>()?;
     let options = options_of(arguments, devices.len())?;
-    let size_bytes_min = minimum_bytes(&Shape::of(arguments, &options));
     let volume = bench.run(async {
         let found = look_at(&devices, &bench.pool).await?;
         if !found.is_empty() && !arguments.force {
@@ -50,7 +47,7 @@ pub fn create(arguments: &VolumeCreateArguments, is_json: bool) -> Result<(), Fa
         }
         let volume = format_volume(&devices, &bench.pool, &options)
             .await
-            .map_err(|error| format_failure(error, size_bytes_min))?;
+            .map_err(|error| format_failure(error, &options))?;
         if !found.is_empty() {
             for (device, formatted) in devices.iter().zip(volume.devices()) {
                 wipe_edges(device, &bench.pool, &formatted.label).await?;
@@ -59,7 +56,7 @@ pub fn create(arguments: &VolumeCreateArguments, is_json: bool) -> Result<(), Fa
         Ok(volume)
     })?;
     made.keep();
-    tell(&volume, &devices, size_bytes_min, is_json)
+    tell(&volume, &devices, options.bytes_min(), is_json)
 }
 
 fn options_of(
@@ -136,17 +133,27 @@ fn refusal(found: &[String]) -> Failure {
     )
 }
 
-fn format_failure(error: VolumeError, size_bytes_min: u64) -> Failure {
-    match &error {
-        VolumeError::TooSmall { found_bytes, .. } => Failure::new(
-            format!(
-                "the volume would be too small: {} where {size_bytes_min} bytes ({}) are the least for so many \
-                 shards, devices and such segments",
-                display_size(*found_bytes),
-                display_size(size_bytes_min),
-            ),
-            "give larger or more devices, fewer --shards, or a smaller --segment-size",
+fn format_failure(error: VolumeError, options: &FormatOptions) -> Failure {
+    let VolumeError::TooSmall {
+        found_bytes,
+        needed_bytes,
+        ..
+    } = error
+    else {
+        return Failure::from_text(error);
+    };
+    let (devices, shards) = (options.devices.len(), options.shard_count);
+    let each = needed_bytes / u64::try_from(devices).unwrap_or(1).max(1);
+    Failure::new(
+        format!(
+            "the volume would be too small: {} where {needed_bytes} bytes ({}) are the least for {shards} shards with segments \
+             of {} on {devices} device(s)",
+            display_size(found_bytes),
+            display_size(needed_bytes),
+            display_size(options.segment_bytes),
         ),
-        _ => Failure::from_text(error),
-    }
+        format!(
+            "give larger or more devices (files with --size {each} or more each), fewer --shards, or a smaller --segment-size"
+        ),
+    )
 }

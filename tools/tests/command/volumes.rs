@@ -214,8 +214,23 @@ fn a_volume_too_small_leaves_nothing_behind() {
             "volume", "create", "--shards", "8", "--size", "64M", "a", "b",
         ],
     );
-    refused.check_failed(1, &["too small: 128 MiB", "--segment-size"]);
+    let words = [
+        "too small: 128 MiB",
+        "8 shards with segments of 16 MiB on 2 device(s)",
+    ];
+    refused.check_failed(1, &words);
+    refused.check_failed(
+        1,
+        &["--segment-size", "fewer --shards", "files with --size "],
+    );
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    // What it says to give is enough.
+    let said = refused.stderr.split("--size ").nth(1).unwrap();
+    let size = said.split(' ').next().unwrap();
+    let enough = [
+        "volume", "create", "--shards", "8", "--size", size, "a", "b",
+    ];
+    run(folder.path(), &enough).check_done();
 }
 
 #[test]

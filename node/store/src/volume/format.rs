@@ -135,9 +135,7 @@ pub async fn format_volume(
     let too_small = VolumeError::TooSmall {
         shards: options.shard_count,
         segment_bytes: options.segment_bytes,
-        needed_bytes: u64::from(options.shard_count)
-            * (SEGMENTS_PER_SHARD_MIN * options.segment_bytes).next_multiple_of(extent_bytes)
-            + u64_of(devices.len()) * (2 << 20),
+        needed_bytes: options.bytes_min(),
         found_bytes: total_bytes,
     };
     let write_unit_bytes = write_unit_of(devices, options)?;

@@ -401,13 +401,50 @@ fn what_cannot_be_formatted_is_refused_before_anything_is_written() {
             shard_count,
             ..good.clone()
         };
-        let result = rig.run(format_volume(&devices, &pool, &options));
-        assert!(
-            matches!(result, Err(VolumeError::TooSmall { .. })),
-            "{shard_count} shards"
-        );
+        match rig.run(format_volume(&devices, &pool, &options)) {
+            Err(VolumeError::TooSmall { needed_bytes, .. }) => {
+                assert_eq!(needed_bytes, options.bytes_min(), "{shard_count} shards");
+            }
+            other => panic!("{shard_count} shards: {:?}", other.map(|_| ())),
+        }
     }
     rig.open_sound();
+}
+
+/// With the extents that a format chooses by itself: as large as the size allows.
+#[test]
+fn the_least_size_is_enough_and_less_is_not() {
+    for shard_count in [1, 2, 4, 7, 64, 256] {
+        for device_count in [1, 3] {
+            let devices = (0..device_count).map(|slot| [slot; 16]).collect();
+            let options = FormatOptions {
+                segment_bytes: 64 << 10,
+                ..FormatOptions::new("test", shard_count, [7; 16], devices)
+            };
+            let each = options.bytes_min() / u64::from(device_count);
+            let format_at = |size_bytes| {
+                let mut machine = Rig::new(1, Shape::default());
+                let drives: Vec<_> = (0..device_count)
+                    .map(|_| machine.machine.add_drive(DriveConfig::new(size_bytes)))
+                    .collect();
+                let drives = drives
+                    .into_iter()
+                    .map(|drive| machine.machine.device(drive));
+                let (devices, pool) = (drives.collect::<Vec<_>>(), machine.pool.clone());
+                machine
+                    .run(format_volume(&devices, &pool, &options))
+                    .is_ok()
+            };
+            assert!(
+                format_at(each),
+                "{shard_count} shards, {device_count} devices"
+            );
+            // A device has a mebibyte at least, whatever is on it.
+            if each > 1 << 20 {
+                assert!(!format_at(each - 4096), "{shard_count}, {device_count}");
+            }
+        }
+    }
 }
 
 #[test]
