@@ -19,7 +19,7 @@ use crate::node::{failure_of, namespace_of, with_node};
 use crate::notice::Notices;
 use crate::output::{Output, unwritable};
 use crate::record_json::RecordObject;
-use crate::scan::bins_of;
+use crate::scan::{bins_of, no_records};
 use csv_file::{Columns, CsvFile};
 
 /// What an export into a file says for programs.
@@ -45,7 +45,11 @@ pub fn export(arguments: &ExportArguments, is_json: bool) -> Result<(), Failure>
         let outcome = write_records(arguments, &mut output, &progress, notices);
         // What was written before an error is handed on as well.
         output.finish()?;
-        return outcome.and_then(|each| each.damages.check());
+        let each = outcome?;
+        if each.records == 0 && each.damages.count() == 0 {
+            notices.nothing(&no_records(&arguments.place, arguments.set.as_deref()));
+        }
+        return each.damages.check();
     };
     let mut target = Target::open(path)?;
     let each = write_records(arguments, &mut target.writer, &progress, notices)?;

@@ -19,6 +19,13 @@ impl Notices {
         if is_json { Self::Json } else { Self::Text }
     }
 
+    /// Tells people that nothing was found, so that silence is no riddle. Programs see an empty result and need no words.
+    pub fn nothing(self, text: &str) {
+        if self == Self::Text {
+            eprintln!("{}", self.line(text));
+        }
+    }
+
     /// The line for one notice.
     #[must_use]
     pub fn line(self, text: &str) -> String {

@@ -3,7 +3,7 @@
 use corelith_client::{ScanBins, ScanOptions, Scanned, ScannedRecord};
 use indicatif::ProgressBar;
 
-use crate::arguments::ScanArguments;
+use crate::arguments::{PlaceArguments, ScanArguments};
 use crate::damage::Damages;
 use crate::failure::Failure;
 use crate::json::{JsonBins, JsonKey};
@@ -25,20 +25,41 @@ pub fn scan(arguments: &ScanArguments, is_json: bool) -> Result<(), Failure> {
         ..ScanOptions::default()
     };
     let mut output = Output::new();
-    let mut damages = Damages::new(Notices::new(is_json));
+    let notices = Notices::new(is_json);
+    let (mut damages, mut record_count) = (Damages::new(notices), 0_u64);
     let outcome = with_node(&arguments.place.node, async |client| {
         let namespace = namespace_of(&arguments.place, &client).await?;
         let mut scan = namespace.scan(options);
         while let Some(found) = scan.next().await.map_err(failure_of)? {
             match found {
-                Scanned::Record(found) => print(&mut output, &found, is_json)?,
+                Scanned::Record(found) => {
+                    record_count += 1;
+                    print(&mut output, &found, is_json)?;
+                }
                 Scanned::Damaged(damaged) => damages.tell(&damaged, &ProgressBar::hidden()),
             }
         }
         Ok(())
     });
     output.finish()?;
-    outcome.and_then(|()| damages.check())
+    outcome?;
+    if record_count == 0 && damages.count() == 0 && arguments.limit != Some(0) {
+        notices.nothing(&no_records(&arguments.place, arguments.set.as_deref()));
+    }
+    damages.check()
+}
+
+/// What people are told of a scan that has met no record.
+pub(crate) fn no_records(place: &PlaceArguments, set: Option<&str>) -> String {
+    let namespace = match &place.namespace {
+        Some(name) => format!("the namespace {name:?}"),
+        None => "the namespace".to_owned(),
+    };
+    match set {
+        None => format!("there are no records in {namespace}"),
+        Some("") => format!("there are no records without a set in {namespace}"),
+        Some(set) => format!("there are no records of the set {set:?} in {namespace}"),
+    }
 }
 
 /// What bins a scan reads when these were named.

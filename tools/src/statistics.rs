@@ -11,6 +11,7 @@ use serde_json::{Map, Number, Value};
 use crate::arguments::{PingArguments, StatsArguments};
 use crate::failure::Failure;
 use crate::node::{failure_of, with_node};
+use crate::notice::Notices;
 use crate::output::Output;
 
 /// `corelith stats`.
@@ -32,6 +33,10 @@ pub fn stats(arguments: &StatsArguments, is_json: bool) -> Result<(), Failure> {
     let mut output = Output::new();
     if is_json {
         output.json(&samples(&text))?;
+    } else if text.trim().is_empty() {
+        let prefix = &arguments.prefix;
+        let what = format!("the node has no figures whose names begin with {prefix:?}");
+        Notices::Text.nothing(&what);
     } else if arguments.raw {
         for line in text.lines() {
             output.line(line)?;

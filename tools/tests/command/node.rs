@@ -284,11 +284,13 @@ fn a_record_outlives_the_node() {
         assert!(is_there, "{line}: {shown}");
     }
     assert!(!shown.contains("corelith_"), "{shown}");
-    assert_eq!(
-        node.ask(&["stats", "--prefix", "no_such_counter"])
-            .check_done(),
-        ""
-    );
+    let none = ["stats", "--prefix", "no_such_counter"];
+    let said = "the node has no figures whose names begin with \"no_such_counter\"";
+    node.ask(&none).check_nothing(said);
+    node.ask(&[&none[..], &["--raw"]].concat())
+        .check_nothing(said);
+    let object = node.ask(&[&none[..], &["--json"]].concat());
+    assert_eq!(object.check_done(), "{}\n");
 }
 
 /// Two cores with two shards each: every one of them truncates, whichever was asked.

@@ -352,6 +352,18 @@ fn scans() {
         (&line["bins"], &line["set"]),
         (&json!({"y": 2}), &json!("s"))
     );
+    for (set, said) in [
+        (&["--set", "t"][..], "of the set \"t\" in the namespace"),
+        (
+            &["--set", "t", "--namespace", "test"],
+            "of the set \"t\" in the namespace \"test\"",
+        ),
+    ] {
+        let scan = [&["scan"], set].concat();
+        ask(&node, &scan).check_nothing(&format!("there are no records {said}"));
+        let for_programs = [&scan[..], &["--json"]].concat();
+        assert_eq!(ask(&node, &for_programs).check_done(), "");
+    }
     let text = ask(&node, &["scan", "--set", "s"]);
     let mut lines: Vec<&str> = text.check_done().lines().collect();
     lines.sort_unstable();

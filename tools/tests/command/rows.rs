@@ -219,10 +219,22 @@ fn csv_has_a_column_for_each_bin() {
         "{out:?}"
     );
     let none = MockNode::start();
-    assert_eq!(
-        ask(&none, here, &["export", "--format", "csv"]).check_done(),
-        ""
-    );
+    let said = "there are no records in the namespace";
+    for format in ["csv", "jsonl"] {
+        let export = ["export", "--format", format];
+        ask(&none, here, &export).check_nothing(said);
+        // Programs get an empty result without words.
+        let for_programs = [&export[..], &["--json"]].concat();
+        assert_eq!(ask(&none, here, &for_programs).check_done(), "");
+        let into_file = [&for_programs[..], &["--output", "none"]].concat();
+        assert_eq!(
+            ask(&none, here, &into_file).json(),
+            json!({"records": 0, "damaged": 0})
+        );
+        assert_eq!(std::fs::read_to_string(here.join("none")).unwrap(), "");
+    }
+    let with_columns = ["export", "--format", "csv", "--columns", "a,b", "--json"];
+    assert_eq!(ask(&none, here, &with_columns).check_done(), "a,b\n");
 }
 
 #[test]

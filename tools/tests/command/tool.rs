@@ -65,6 +65,13 @@ impl Ended {
         told
     }
 
+    /// Asserts that nothing was found, which is no failure: standard error says so in these words.
+    #[track_caller]
+    pub fn check_nothing(&self, words: &str) {
+        assert_eq!((self.code, self.stdout.as_str()), (0, ""), "{self:?}");
+        assert_eq!(self.stderr, format!("corelith: {words}\n"));
+    }
+
     #[track_caller]
     pub fn check_done(&self) -> &str {
         assert_eq!((self.code, self.stderr.as_str()), (0, ""), "{self:?}");
