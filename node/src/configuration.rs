@@ -1,6 +1,6 @@
 //! What a node is told: where to listen, on how many cores, and which namespaces from which devices.
 //!
-//! Three sources, each over the one before: the defaults, the file of `--config`, the command line. Boot and
+//! Four sources, each over the one before: the defaults, the file of `--config`, the environment, the command line. Boot and
 //! cores see the one value that comes of them, never a source.
 
 mod change;

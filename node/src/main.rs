@@ -13,6 +13,7 @@ const _: () = assert!(!corelith_store::HAS_PLANTED_BUGS);
 mod limits;
 
 mod configuration;
+mod environment;
 mod lifetimes;
 mod logging;
 mod options;
@@ -53,13 +54,11 @@ mod turns;
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::Parser;
-
 use crate::configuration::Configuration;
 use crate::logging::{LogFormat, LogLevel};
 
 fn main() -> ExitCode {
-    let options = options::Options::parse();
+    let options = options::Options::read();
     match pages::write(&options) {
         Ok(false) => {}
         Ok(true) => return ExitCode::SUCCESS,
@@ -74,6 +73,8 @@ fn main() -> ExitCode {
         ),
     };
     let log = logging::start(level, format);
+    let told = environment::told(&options, loaded.as_ref().ok());
+    told.iter().for_each(environment::Told::log);
     let ended = match loaded {
         Ok(current) if options.check => boot::check(&current).map(say),
         Ok(current) => boot::run(boot::Settings {

@@ -5,7 +5,8 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Parser, ValueEnum};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, ValueEnum};
 use corelith_io::DurabilityChoice;
 use corelith_wire::limits::TTL_S_MAX;
 
@@ -37,7 +38,9 @@ Then, from another shell:
   corelith put alice city=Berlin age:integer=31
   corelith get alice
 
-Flags are laid over the file; those about a namespace only if it has one. SIGHUP reads the file again.
+What the command line says goes before the environment, the environment before the file, the file before defaults;
+flags and variables about a namespace only if there is one. The log names each variable that was taken, and warns
+where the file says something else. SIGHUP reads the file again.
 Stop with SIGTERM or ctrl-c: what was accepted is finished and made durable first, within --stop-timeout.
 A second signal ends the node at once.
 
@@ -73,8 +76,8 @@ pub(crate) struct Options {
     pub(crate) listen: Option<SocketAddr>,
 
     /// Address of the control page: /metrics, /live, /ready and /hot over HTTP, and what `corelith slow`, `connections`,
-    /// `quiesce` and `config` ask for [default: 127.0.0.1:4190].
-    #[arg(long, value_name = "ADDRESS", env = "CORELITH_CONTROL")]
+    /// `quiesce` and `config` ask for; they read the same variable [default: 127.0.0.1:4190].
+    #[arg(long, value_name = "ADDRESS", value_parser = parse_control, env = "CORELITH_CONTROL")]
     pub(crate) control: Option<SocketAddr>,
 
     /// Listen beyond this machine, although nobody is asked who they are.
@@ -157,7 +160,49 @@ pub(crate) struct Options {
     /// Write the completion script of a shell to standard output and end.
     #[arg(long, value_name = "SHELL")]
     pub(crate) completion: Option<clap_complete::Shell>,
+
+    /// Which of them the environment says, and not the command line.
+    #[arg(skip)]
+    pub(crate) from_environment: Vec<Variable>,
 }
+
+/// A variable of the environment that stands in for a flag.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Variable {
+    pub(crate) name: &'static str,
+    /// The flag's place in [`Options`].
+    id: &'static str,
+    /// The end of the key's name in the configuration; `None` if it has none there.
+    pub(crate) key: Option<&'static str>,
+}
+
+const VARIABLES: [Variable; 5] = [
+    Variable {
+        name: "CORELITH_CONFIG",
+        id: "config",
+        key: None,
+    },
+    Variable {
+        name: "CORELITH_DATA_DIR",
+        id: "data_dir",
+        key: Some(".file"),
+    },
+    Variable {
+        name: "CORELITH_LISTEN",
+        id: "listen",
+        key: Some("node.listen"),
+    },
+    Variable {
+        name: "CORELITH_CONTROL",
+        id: "control",
+        key: Some("node.control"),
+    },
+    Variable {
+        name: "CORELITH_MEMORY_LIMIT",
+        id: "memory_limit_bytes",
+        key: Some("node.memory_limit"),
+    },
+];
 
 /// How writes become durable.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -181,6 +226,41 @@ impl From<DurabilityOption> for DurabilityChoice {
 }
 
 impl Options {
+    /// Reads the command line and the environment. Ends the process where there is something else to do than to go on.
+    pub(crate) fn read() -> Self {
+        let matches = Self::command().get_matches();
+        match Self::from_arg_matches(&matches) {
+            Ok(mut options) => {
+                options.note_environment(&matches);
+                options
+            }
+            Err(error) => error.exit(),
+        }
+    }
+
+    fn note_environment(&mut self, matches: &ArgMatches) {
+        let is_of_environment = |id| matches.value_source(id) == Some(ValueSource::EnvVariable);
+        let variables = VARIABLES.into_iter();
+        self.from_environment = variables
+            .filter(|variable| is_of_environment(variable.id))
+            .collect();
+    }
+
+    /// As they would be without what the environment says, but for the name of the file.
+    pub(crate) fn without_environment(&self) -> Self {
+        let mut options = self.clone();
+        for variable in &self.from_environment {
+            match variable.id {
+                "data_dir" => options.data_dir = None,
+                "listen" => options.listen = None,
+                "control" => options.control = None,
+                "memory_limit_bytes" => options.memory_limit_bytes = None,
+                _ => {}
+            }
+        }
+        options
+    }
+
     /// Lays what was given over a configuration.
     ///
     /// # Errors
@@ -245,7 +325,7 @@ impl Options {
         }
     }
 
-    /// The first flag that was given and is about a namespace.
+    /// The first flag that was given and is about a namespace, or the variable that stands in for it.
     fn flag_of_namespace(&self) -> Option<&'static str> {
         let given = [
             ("--namespace", self.namespace.is_some()),
@@ -260,7 +340,10 @@ impl Options {
             ("--default-ttl", self.default_ttl_s.is_some()),
         ];
         let mut given = given.into_iter().filter(|(_, is_given)| *is_given);
-        given.next().map(|(flag, _)| flag)
+        let (flag, _) = given.next()?;
+        let is_variable = |variable: &&Variable| flag == "--data-dir" && variable.id == "data_dir";
+        let variable = self.from_environment.iter().find(is_variable);
+        Some(variable.map_or(flag, |variable| variable.name))
     }
 }
 
@@ -268,6 +351,14 @@ fn take<T: Clone>(place: &mut T, given: &Option<T>) {
     if let Some(value) = given {
         place.clone_from(value);
     }
+}
+
+fn parse_control(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        "write an address with its port, such as 127.0.0.1:4190. Without the flag it is what CORELITH_CONTROL in the \
+         environment says, which may be meant for the command `corelith`"
+            .to_owned()
+    })
 }
 
 fn parse_ttl(text: &str) -> Result<NonZeroU32, String> {

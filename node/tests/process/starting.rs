@@ -7,7 +7,9 @@ use corelith_io::{BufferPool, BufferPoolConfig, OpenDevice, Ring, RingConfig};
 use corelith_store::volume::{FormatOptions, format_volume};
 
 use crate::peer::{Peer, check_serves};
-use crate::running::{BINARY, Node, command, folder, free_ports, run_command_to_end, run_to_end};
+use crate::running::{
+    BINARY, Ended, Node, command, folder, free_ports, run_command_to_end, run_to_end,
+};
 
 #[test]
 fn devices_that_cannot_be() {
@@ -191,6 +193,76 @@ fn flags_that_are_wrong() {
         folder.path(),
     );
     ended.check_failed(&["0.0.0.0", "loopback"]);
+}
+
+/// A `--check` in a folder, with variables and flags; nothing of the environment that this test is run in.
+fn check_with(folder: &Path, variables: &[(&str, &str)], arguments: &[&str]) -> Ended {
+    let log = std::fs::File::create(folder.join("log")).unwrap();
+    let mut command = std::process::Command::new(BINARY);
+    command
+        .env_clear()
+        .envs(variables.iter().copied())
+        .args(arguments)
+        .arg("--check")
+        .current_dir(folder)
+        .stdout(log.try_clone().unwrap())
+        .stderr(log);
+    run_command_to_end(&mut command, folder)
+}
+
+/// A variable that was exported for the command `corelith` changed where the node listens, and nothing said so.
+#[test]
+fn what_the_environment_changes_is_told() {
+    let folder = folder();
+    let here = folder.path();
+    let file = "[node]\ncontrol = \"127.0.0.1:5001\"\n[namespace.a]\nfile = \"v\"\n[namespace.b]\nfile = \"w\"\n";
+    std::fs::write(here.join("node.toml"), file).unwrap();
+    let by_file = ["--config", "node.toml"];
+    let control = [("CORELITH_CONTROL", "127.0.0.1:5002")];
+    let check = |variables: &[(&str, &str)], arguments: &[&str], words: &[&str], not: &str| {
+        let ended = check_with(here, variables, arguments);
+        assert_eq!(ended.code, Some(0), "{}", ended.text);
+        for word in words {
+            assert!(ended.text.contains(word), "{word:?}: {}", ended.text);
+        }
+        assert!(!ended.text.contains(not), "{not:?}: {}", ended.text);
+    };
+    // The environment goes before the file, with a warning.
+    let said = "CORELITH_CONTROL of the environment is taken: node.control = \"127.0.0.1:5002\", where the file makes it \
+                \"127.0.0.1:5001\"";
+    let holds = "\nnode.control = \"127.0.0.1:5002\"\n";
+    check(&control, &by_file, &["WARN", said, holds], "5003");
+    // The command line goes before both, and then there is nothing to tell.
+    let flag = [&by_file[..], &["--control", "127.0.0.1:5003"]].concat();
+    let holds = "node.control = \"127.0.0.1:5003\"\n";
+    check(&control, &flag, &[holds], "CORELITH_CONTROL");
+    // Without a file it is told and no warning, and the file itself may be named so.
+    let said = "CORELITH_CONTROL of the environment is taken: node.control = \"127.0.0.1:5002\"";
+    check(&control, &[], &["INFO", said], "WARN");
+    let named = [
+        ("CORELITH_CONFIG", "node.toml"),
+        ("CORELITH_LISTEN", "127.0.0.1:6000"),
+    ];
+    let words = [
+        "CORELITH_CONFIG of the environment is taken",
+        "node.listen = \"127.0.0.1:6000\", where the file makes it",
+    ];
+    check(&named, &[], &words, "CORELITH_CONTROL");
+
+    // What is wrong is said by the name under which it was given.
+    let for_a_tool = [("CORELITH_CONTROL", "db1")];
+    check_with(here, &for_a_tool, &by_file).check_failed(&[
+        "--control",
+        "CORELITH_CONTROL",
+        "127.0.0.1:4190",
+    ]);
+    let beyond = [("CORELITH_CONTROL", "10.0.0.1:4190")];
+    check_with(here, &beyond, &by_file).check_failed(&[
+        "CORELITH_CONTROL of the environment",
+        "10.0.0.1:4190 is not a loopback",
+    ]);
+    let of_which = [("CORELITH_DATA_DIR", "there")];
+    check_with(here, &of_which, &by_file).check_failed(&["which one CORELITH_DATA_DIR is for"]);
 }
 
 #[test]
