@@ -20,6 +20,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 
 use corelith_io::{Access, Clock, CoreWaker, Lack, MailboxSender, Preflight};
+use corelith_store::limits::CLOCK_JUMP_MAX_DEFAULT_MS;
 use nix::sys::signal::Signal;
 
 use crate::configuration::{Changed, Configuration, CoreChoice, Setting, Unchanged};
@@ -317,6 +318,7 @@ impl Node {
             drop(map.send(topology.clone()));
         }
         let mut records = vec![0; namespaces.len()];
+        let mut gaps_ms = vec![None; namespaces.len()];
         for _ in 0..self.maps.len() {
             if let CoreReport::Serving { core, recovered } = self.next_report()? {
                 for found in recovered {
@@ -326,11 +328,17 @@ impl Node {
                     if let Some(records) = records.get_mut(found.namespace) {
                         *records += found.records;
                     }
+                    if let Some(gap_ms) = gaps_ms.get_mut(found.namespace) {
+                        // What any of its shards has seen, the volume has.
+                        let gaps = [*gap_ms, found.report.clock_gap_ms];
+                        *gap_ms = gaps.into_iter().flatten().min();
+                    }
                 }
             }
         }
-        for ((namespace, _), records) in namespaces.iter().zip(records) {
+        for (((namespace, _), records), gap_ms) in namespaces.iter().zip(records).zip(gaps_ms) {
             tracing::info!(namespace, records, "recovered");
+            warn_of_gap(namespace, gap_ms.unwrap_or(0));
         }
         Ok(topology)
     }
@@ -481,6 +489,18 @@ fn log_recovery(core: u16, namespace: &str, found: &Recovered) {
         );
     }
     tracing::debug!(core, namespace, shard, ?report, "shard recovered");
+}
+
+/// Says that nothing was written for so long that the clock may be wrong.
+fn warn_of_gap(namespace: &str, gap_ms: u64) {
+    if gap_ms > CLOCK_JUMP_MAX_DEFAULT_MS {
+        tracing::warn!(
+            namespace,
+            gap_s = gap_ms / 1000,
+            "by this machine's clock nothing was written for longer than a day: if the clock is wrong, stop the node and set it \
+             right before anything is written by it"
+        );
+    }
 }
 
 /// The few lines that say where, on what, and how to say hello.

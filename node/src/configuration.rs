@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use corelith_io::DurabilityChoice;
-use corelith_store::limits::CHECKPOINT_INTERVAL_BYTES;
+use corelith_store::limits::{CHECKPOINT_INTERVAL_BYTES, CLOCK_JUMP_MAX_DEFAULT_MS};
 use corelith_wire::limits::NAMESPACE_NAME_BYTES_MAX;
 
 pub(crate) use change::{Changed, Unchanged};
@@ -63,6 +63,8 @@ pub(crate) struct Configuration {
     pub(crate) accept_stale: bool,
     /// From what time on an operation is slow.
     pub(crate) slow_log: SlowThreshold,
+    /// How far the wall clock may step ahead before no write is taken, in ms; `u64::MAX` for as far as it likes.
+    pub(crate) clock_jump_max_ms: u64,
     /// How long a stop may take.
     pub(crate) stop_timeout: Duration,
     /// In the order of their numbers on the wire.
@@ -136,6 +138,7 @@ impl Default for Configuration {
             buffers_per_core_bytes: BUFFERS_PER_CORE_DEFAULT_BYTES,
             connections_per_core_max: CONNECTIONS_PER_CORE_DEFAULT,
             hello_timeout: HELLO_TIMEOUT_DEFAULT,
+            clock_jump_max_ms: CLOCK_JUMP_MAX_DEFAULT_MS,
             stop_timeout: STOP_TIMEOUT_DEFAULT,
             slow_log: SlowThreshold::DEFAULT,
             log_level: LogLevel::Info,

@@ -134,7 +134,7 @@ pub(crate) enum Health {
     Loading(Progress),
     /// Everything. The lines tell of what wants a look all the same.
     Serving(Vec<String>),
-    /// Reads and deletes: these namespaces have no room for new data.
+    /// Reads, and deletes where a namespace has no room for new data; no write where the clock is not believed.
     ReadOnly(Vec<String>),
     /// Some requests are refused: acknowledged writes are lost.
     Partial(Vec<String>),
@@ -163,7 +163,7 @@ const WORDS: [&str; 8] = [
 impl Health {
     /// The health of a node that serves, from what its cores know.
     pub(crate) fn of(snapshots: &[CoreSnapshot]) -> Self {
-        let (mut full, mut stale, mut fenced, mut notes) = (vec![], vec![], vec![], vec![]);
+        let (mut refusing, mut stale, mut fenced, mut notes) = (vec![], vec![], vec![], vec![]);
         for namespace in snapshots.iter().flat_map(|snapshot| &snapshot.namespaces) {
             let name = &namespace.name;
             for shard in &namespace.shards {
@@ -193,11 +193,23 @@ impl Health {
                     );
                 }
                 if statistics.is_full {
-                    full.push(format!(
+                    refusing.push(format!(
                         "namespace {name:?}, shard {number}: no segment is left for new data; delete records, or \
                          move the namespace to a larger volume"
                     ));
                 }
+            }
+            let shards = namespace.shards.iter();
+            let ahead_ms = shards.map(|shard| shard.statistics.clock_ahead_ms).max();
+            if let Some(ahead_ms) = ahead_ms.filter(|ahead_ms| *ahead_ms > 0) {
+                add(
+                    &mut refusing,
+                    format!(
+                        "namespace {name:?}: the wall clock has stepped {} s ahead, and no write is taken by it; set it right, \
+                         or accept it with `corelith config set node.clock_jump_max none`",
+                        ahead_ms / 1000
+                    ),
+                );
             }
             for device in &namespace.devices {
                 if device.statistics.is_fenced {
@@ -216,8 +228,8 @@ impl Health {
             Self::Fenced(with_notes(fenced))
         } else if !stale.is_empty() {
             Self::Partial(with_notes(stale))
-        } else if !full.is_empty() {
-            Self::ReadOnly(with_notes(full))
+        } else if !refusing.is_empty() {
+            Self::ReadOnly(with_notes(refusing))
         } else {
             Self::Serving(notes)
         }
@@ -340,6 +352,12 @@ mod tests {
             "namespace \"test\", shard 1: no segment is left",
         ];
         check(&health_with(|shard| shard.is_full = true), true, &full);
+        let ahead = [
+            "read-only",
+            "namespace \"test\": the wall clock has stepped 90000 s",
+        ];
+        let is_ahead = |shard: &mut ShardStatistics| shard.clock_ahead_ms = 90_000_000;
+        check(&health_with(is_ahead), true, &ahead);
         let stale = [
             "partial",
             "namespace \"test\", shard 1: acknowledged writes are lost",

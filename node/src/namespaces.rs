@@ -77,6 +77,16 @@ impl ServedNamespace {
     }
 }
 
+/// What keeps a namespace from taking writes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Trouble {
+    pub(crate) name: Arc<str>,
+    /// A shard is full.
+    pub(crate) is_full: bool,
+    /// How far the wall clock is ahead, in ms, if that is too far.
+    pub(crate) clock_ahead_ms: u64,
+}
+
 /// All namespaces of the node, by number; of some a core may own no shard.
 pub(crate) struct Namespaces(Vec<ServedNamespace>);
 
@@ -114,18 +124,26 @@ impl Namespaces {
                 namespace.policy.set(*policy);
             }
         }
+        for shard in self.shards() {
+            shard.set_clock_jump_max(settings.clock_jump_max_ms);
+        }
     }
 
-    /// Whether a shard of theirs here is full.
-    pub(crate) fn full(&self) -> Vec<(Arc<str>, bool)> {
-        let is_full = |namespace: &ServedNamespace| {
-            let mut shards = namespace.shards.iter();
-            shards.any(|shard| shard.statistics().is_full)
+    /// What keeps their shards here from taking writes.
+    pub(crate) fn troubles(&self) -> Vec<Trouble> {
+        let trouble_of = |namespace: &ServedNamespace| {
+            let mut trouble = Trouble {
+                name: Arc::clone(&namespace.name),
+                is_full: false,
+                clock_ahead_ms: 0,
+            };
+            for statistics in namespace.shards.iter().map(Shard::statistics) {
+                trouble.is_full |= statistics.is_full;
+                trouble.clock_ahead_ms = trouble.clock_ahead_ms.max(statistics.clock_ahead_ms);
+            }
+            trouble
         };
-        let namespaces = self.0.iter();
-        namespaces
-            .map(|namespace| (Arc::clone(&namespace.name), is_full(namespace)))
-            .collect()
+        self.0.iter().map(trouble_of).collect()
     }
 
     /// What they have counted here.

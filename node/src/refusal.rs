@@ -85,6 +85,7 @@ pub(crate) fn of_write(error: &WriteError<Rejection>) -> Refusal<'static> {
         | WriteError::OutOfSpace
         | WriteError::IndexFull
         | WriteError::TooLarge { .. }
+        | WriteError::Clock { .. }
         | WriteError::KeyBusy
         | WriteError::Read(_)
         | WriteError::Buffer(_)
@@ -106,6 +107,7 @@ pub(crate) fn of_set(error: &WriteError<SetError>) -> Refusal<'static> {
         | WriteError::OutOfSpace
         | WriteError::IndexFull
         | WriteError::TooLarge { .. }
+        | WriteError::Clock { .. }
         | WriteError::KeyBusy
         | WriteError::Read(_)
         | WriteError::Buffer(_)
@@ -124,6 +126,7 @@ pub(crate) fn of_truncation(error: &WriteError<TruncateError>) -> Refusal<'stati
         | WriteError::OutOfSpace
         | WriteError::IndexFull
         | WriteError::TooLarge { .. }
+        | WriteError::Clock { .. }
         | WriteError::KeyBusy
         | WriteError::Read(_)
         | WriteError::Buffer(_)
@@ -192,6 +195,10 @@ fn of_store<E>(error: &WriteError<E>) -> Refusal<'static> {
             found_bytes,
             limit_bytes,
         } => Refusal::new(Status::TooLarge).disagreement(*limit_bytes, *found_bytes),
+        WriteError::Clock { .. } => Refusal::new(Status::ReadOnly).explained(
+            "the wall clock of the node has stepped too far ahead (clock_jump_max), so no write is taken by it: set the \
+             clock right, or accept it with `corelith config set node.clock_jump_max none`",
+        ),
         WriteError::KeyBusy => Refusal::new(Status::KeyBusy).retry_after(RETRY_AFTER_MS),
         WriteError::Read(error) => of_read(error),
         WriteError::Buffer(_) => busy(),

@@ -379,6 +379,7 @@ fn refused<E>(error: WriteError<E>, rejected: impl FnOnce(E) -> Answer) -> Answe
         WriteError::OutOfSpace => Answer::NotDone("out of space".to_owned()),
         WriteError::IndexFull => Answer::NotDone("index full".to_owned()),
         WriteError::TooLarge { .. } => Answer::NotDone("too large".to_owned()),
+        WriteError::Clock { .. } => Answer::NotDone("clock".to_owned()),
         WriteError::KeyBusy => Answer::NotDone("key busy".to_owned()),
         WriteError::Read(error) => Answer::NotDone(error.to_string()),
         WriteError::Buffer(error) => Answer::NotDone(error.to_string()),

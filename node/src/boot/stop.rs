@@ -101,7 +101,7 @@ mod tests {
                 Order::Drain { .. } => drains[usize::from(core)],
                 Order::Finish => finishes[usize::from(core)],
                 Order::Report(_)
-                | Order::Full(_)
+                | Order::Troubles(_)
                 | Order::Live(_)
                 | Order::Configure(_)
                 | Order::Connections { .. }

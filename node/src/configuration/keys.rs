@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use corelith_io::DurabilityChoice;
+use corelith_store::limits::CLOCK_BELIEVED_MS;
 use corelith_wire::limits::{PAYLOAD_LENGTH_BYTES_MAX, SHARDS_MAX, TTL_S_MAX};
 
 use super::document::{Entry, Problem, Value};
@@ -55,7 +56,7 @@ const fn live<T>(name: &'static str, set: Set<T>, show: fn(&T) -> Option<String>
     }
 }
 
-const NODE_KEYS: [KeyOf<Configuration>; 12] = [
+const NODE_KEYS: [KeyOf<Configuration>; 13] = [
     fixed(
         "node.listen",
         |node, value| put(&mut node.listen, address(value)),
@@ -118,6 +119,23 @@ const NODE_KEYS: [KeyOf<Configuration>; 12] = [
             put(&mut node.hello_timeout, timeout)
         },
         |node| show_time(node.hello_timeout),
+    ),
+    live(
+        "node.clock_jump_max",
+        |node, value| {
+            let bound_ms = match value.text() {
+                Some("none") => Some(u64::MAX),
+                text => text
+                    .and_then(parse_ms)
+                    .filter(|ms| *ms >= CLOCK_BELIEVED_MS),
+            };
+            let wanted = "a time from \"1 min\" on, such as \"1 d\", or \"none\"";
+            put(&mut node.clock_jump_max_ms, bound_ms.ok_or(wanted))
+        },
+        |node| {
+            let bound_ms = Some(node.clock_jump_max_ms).filter(|bound_ms| *bound_ms < u64::MAX);
+            Some(shown_or(bound_ms.map(show_ms), "none"))
+        },
     ),
     fixed(
         "node.stop_timeout",

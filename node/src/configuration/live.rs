@@ -15,6 +15,8 @@ pub(crate) struct LiveSettings {
     pub(crate) connections_per_core_max: usize,
     /// How long a connection may take for its hello.
     pub(crate) hello_timeout: Duration,
+    /// How far the wall clock may step ahead before no write is taken, in ms.
+    pub(crate) clock_jump_max_ms: u64,
     /// From what time on an operation is slow.
     pub(crate) slow_log: SlowThreshold,
     /// By the names of their namespaces; without a name, of all.
@@ -38,6 +40,7 @@ impl Configuration {
         LiveSettings {
             connections_per_core_max: self.connections_per_core_max,
             hello_timeout: self.hello_timeout,
+            clock_jump_max_ms: self.clock_jump_max_ms,
             slow_log: self.slow_log,
             policies: self
                 .namespaces
@@ -82,6 +85,7 @@ impl Configuration {
         reload.gone.extend(gone.cloned());
         self.connections_per_core_max = other.connections_per_core_max;
         self.hello_timeout = other.hello_timeout;
+        self.clock_jump_max_ms = other.clock_jump_max_ms;
         self.slow_log = other.slow_log;
         self.log_level = other.log_level;
         for namespace in &mut self.namespaces {

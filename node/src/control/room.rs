@@ -1,4 +1,5 @@
-//! Says in the log when a namespace becomes full, and when it has room again: once each, whatever is refused.
+//! Says in the log when a namespace becomes full, and when it has room again, and the same of a clock that has stepped too
+//! far ahead: once each, whatever is refused.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -8,6 +9,7 @@ use super::Node;
 use super::cores::CORE_ANSWER;
 use crate::core::Order;
 use crate::limits::{ROOM_LOOK_EVERY, ROOM_LOOKS_MIN};
+use crate::namespaces::Trouble;
 
 /// Namespaces of which has been said that they are full, with the number of looks since that found room.
 #[derive(Default)]
@@ -22,17 +24,22 @@ enum News {
 
 /// Looks from time to time, as long as the node is up.
 pub(super) async fn watch(node: Rc<Node>) {
-    let mut told = ToldFull::default();
+    let (mut told, mut is_clock_told) = (ToldFull::default(), false);
     loop {
         tokio::time::sleep(ROOM_LOOK_EVERY).await;
         if !node.state.get().is_up() {
             continue;
         }
         // A core that does not answer in time is asked again.
-        let Some(found) = node.cores.ask(Order::Full, CORE_ANSWER).await else {
+        let Some(found) = node.cores.ask(Order::Troubles, CORE_ANSWER).await else {
             continue;
         };
-        for (name, news) in told.look(found.into_iter().flatten()) {
+        let found: Vec<Trouble> = found.into_iter().flatten().collect();
+        let ahead_ms = found.iter().map(|trouble| trouble.clock_ahead_ms).max();
+        tell_clock(&mut is_clock_told, ahead_ms.unwrap_or(0));
+        let full = found.into_iter();
+        let full = full.map(|trouble| (trouble.name, trouble.is_full));
+        for (name, news) in told.look(full) {
             match news {
                 News::Full => tracing::warn!(
                     "namespace {name:?} is full: new data is refused with \"out of space\"; overwrites that do not \
@@ -43,6 +50,24 @@ pub(super) async fn watch(node: Rc<Node>) {
                 }
             }
         }
+    }
+}
+
+/// Says it of the clock when it has changed.
+fn tell_clock(is_told: &mut bool, ahead_ms: u64) {
+    let is_ahead = ahead_ms > 0;
+    if std::mem::replace(is_told, is_ahead) == is_ahead {
+        return;
+    }
+    if is_ahead {
+        tracing::error!(
+            ahead_s = ahead_ms / 1000,
+            "the wall clock has stepped further ahead than clock_jump_max, and what is written by it would expire records \
+             for ever: writes are refused, reads go on by the time as it was. Set the clock right; or, if it is right now, \
+             say so: `corelith config set node.clock_jump_max none`, and then the bound of before"
+        );
+    } else {
+        tracing::info!("the wall clock is believed again: writes are taken");
     }
 }
 

@@ -7,14 +7,15 @@ use std::time::Duration;
 use crate::configuration::LiveSettings;
 use crate::connection::ConnectionReport;
 use crate::metrics::CoreSnapshot;
+use crate::namespaces::Trouble;
 use crate::slow::SlowOperation;
 
 /// What a core is told to do.
 pub(crate) enum Order {
     /// Say what has been counted.
     Report(tokio::sync::oneshot::Sender<CoreSnapshot>),
-    /// Say of each namespace whether one of your shards is full.
-    Full(tokio::sync::oneshot::Sender<Vec<(Arc<str>, bool)>>),
+    /// Say of each namespace what keeps your shards from taking writes.
+    Troubles(tokio::sync::oneshot::Sender<Vec<Trouble>>),
     /// Keep to this from now on.
     Configure(Arc<LiveSettings>),
     /// Say which connections there are, some of them.

@@ -73,7 +73,7 @@ pub(super) async fn serve(
             Order::Configure(settings) => core.configure(&settings),
             Order::Finish => break,
             order @ (Order::Report(_)
-            | Order::Full(_)
+            | Order::Troubles(_)
             | Order::Live(_)
             | Order::Connections { .. }
             | Order::Slow(_)
@@ -247,7 +247,7 @@ async fn report(core: Rc<Core>, mailbox: Mailbox<Order>) {
 fn answer(core: &Rc<Core>, order: Order) {
     match order {
         Order::Report(answer) => drop(answer.send(core.snapshot())),
-        Order::Full(answer) => drop(answer.send(core.namespaces.full())),
+        Order::Troubles(answer) => drop(answer.send(core.namespaces.troubles())),
         Order::Live(answer) => drop(answer.send(())),
         Order::Connections { after, answer } => {
             drop(answer.send(core.connection_reports(after)));

@@ -256,6 +256,7 @@ async fn run(plan: CorePlan) -> Result<(), BootError> {
         loads: plan.loads,
         settings: &plan.settings,
     });
+    core.namespaces.configure(&plan.settings);
     let core = Rc::new(core);
     let serving = CoreReport::Serving {
         core: plan.number,

@@ -61,6 +61,12 @@ pub enum WriteError<E> {
         /// The bound in bytes.
         limit_bytes: u64,
     },
+    /// The wall clock has stepped too far ahead to write its time down; nothing was written. Reads go on.
+    #[error("the wall clock has stepped {} s ahead, further than a write may be: set it right", .ahead_ms / 1000)]
+    Clock {
+        /// How far, in ms.
+        ahead_ms: u64,
+    },
     /// Too many operations wait for this key; nothing was written.
     #[error("too many operations wait for this key")]
     KeyBusy,

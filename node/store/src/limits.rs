@@ -237,3 +237,11 @@ const _: () = assert!(SEGMENT_BYTES_MAX / 16 <= 1 << 22);
 /// Times that recovery reads a record which must be told from another with the same tag. A transient
 /// error of the device is over by then; what is not is reported as a loss.
 pub const RECOVERY_READ_ATTEMPTS_MAX: u32 = 8;
+
+/// How far the wall clock may step ahead before no write is taken by it, in ms: a day, unless the operator says another
+/// bound. What corrects a clock in good order steps by far less.
+pub const CLOCK_JUMP_MAX_DEFAULT_MS: u64 = 86_400_000;
+/// The least bound, and how far beyond a time that was right the wall clock is believed without a look at the monotonic
+/// one, in ms.
+pub const CLOCK_BELIEVED_MS: u64 = 60_000;
+const _: () = assert!(CLOCK_BELIEVED_MS < CLOCK_JUMP_MAX_DEFAULT_MS);

@@ -321,6 +321,7 @@ impl From<CopyError> for Stop {
             | WriteError::OutOfSpace
             | WriteError::IndexFull
             | WriteError::TooLarge { .. }
+            | WriteError::Clock { .. }
             | WriteError::KeyBusy
             | WriteError::Read(_)
             | WriteError::Buffer(_) => Self::NoRoom,

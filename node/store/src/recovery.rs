@@ -70,6 +70,8 @@ pub struct RecoveryReport {
     pub checkpoint_pages_damaged: u64,
     /// There was a checkpoint, and it could not be used: the whole log was read.
     pub checkpoint_unusable: bool,
+    /// How much later the wall clock was than anything in the log, in ms; `None` if there was no log.
+    pub clock_gap_ms: Option<u64>,
 }
 
 impl RecoveryReport {

@@ -288,6 +288,7 @@ impl ShardCore {
                 replaced_bytes: 0,
                 moved: None,
             };
+            self.check_clock()?;
             match self.try_append(&record, &mut None)? {
                 Append::Done(_, outcome) => {
                     let name = name.to_owned();

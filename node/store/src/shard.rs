@@ -87,6 +87,8 @@ pub struct ShardStatistics {
     pub is_full: bool,
     /// Every device is fenced; see [`Shard::is_fenced`].
     pub is_fenced: bool,
+    /// How far the wall clock is ahead, in ms, while that is too far and writes are refused; else 0.
+    pub clock_ahead_ms: u64,
     /// See [`Shard::may_be_stale`].
     pub may_be_stale: bool,
     /// Truncations whose records are not all out of the index yet.
@@ -129,7 +131,8 @@ impl Shard {
         (options, progress): (&ShardOptions, &RecoveryProgress),
     ) -> Result<Self, OpenError> {
         let core = Rc::new(empty_core(volume, devices, (pool, clock), options)?);
-        let report = recover(&core, options.accept_stale, progress).await?;
+        let mut report = recover(&core, options.accept_stale, progress).await?;
+        report.clock_gap_ms = core.clock.begin();
         progress.recovered();
         Ok(Self { core, report })
     }
@@ -306,6 +309,13 @@ impl Shard {
         self.core.clock.now_ms()
     }
 
+    /// How far the wall clock may step ahead of the monotonic one before writes are refused, in ms: from a minute on,
+    /// `u64::MAX` for as far as it likes. A day unless this is called. A step that it allows is believed at once and stays
+    /// believed when it is called again.
+    pub fn set_clock_jump_max(&self, jump_max_ms: u64) {
+        self.core.clock.set_jump_max_ms(jump_max_ms);
+    }
+
     /// The longest record, header included, in bytes.
     #[must_use]
     pub fn record_bytes_max(&self) -> u64 {
@@ -338,6 +348,8 @@ impl Shard {
     /// Figures for metrics.
     #[must_use]
     pub fn statistics(&self) -> ShardStatistics {
+        // A clock that nobody has read since it stepped is looked at here.
+        self.core.clock.now_ms();
         let state = self.core.state.borrow();
         ShardStatistics {
             records: state.index.len(),
@@ -351,6 +363,7 @@ impl Shard {
             writes_in_flight: u64_of(state.log.flights.len()),
             is_full: self.core.is_full(&state),
             is_fenced: self.core.is_fenced(),
+            clock_ahead_ms: self.core.clock.too_far_ahead_ms().unwrap_or(0),
             may_be_stale: self.core.stale.get(),
             truncations_unswept: state.truncations.unswept_count(),
             checkpoint_lsn: state.checkpoints.complete_lsn(),

@@ -468,6 +468,7 @@ impl ShardCore {
                 replaced_bytes: 0,
                 moved: None,
             };
+            self.check_clock()?;
             match self.try_append(&record, &mut None)? {
                 Append::Done(appended, outcome) => {
                     let truncations = &mut self.state.borrow_mut().truncations;

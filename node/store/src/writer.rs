@@ -168,6 +168,7 @@ impl ShardCore {
             drop(turn);
             return self.settled((&newest, commit), Ok(NOTHING_TO_DELETE)).await;
         };
+        self.check_clock()?;
         let (generation, expiry) = (record.generation, record.expiry);
         let appended = self
             .append_when_possible(&record, newest.outcome(), epoch)
@@ -189,6 +190,14 @@ impl ShardCore {
             BatchEnd::Durable => Ok(answer),
             BatchEnd::InDoubt => Err(WriteError::InDoubt),
             BatchEnd::NotWritten => Err(WriteError::NotWritten),
+        }
+    }
+
+    /// An error if the time of the record that was made just now is not to be written.
+    pub(crate) fn check_clock<E>(&self) -> Result<(), WriteError<E>> {
+        match self.clock.too_far_ahead_ms() {
+            Some(ahead_ms) => Err(WriteError::Clock { ahead_ms }),
+            None => Ok(()),
         }
     }
 

@@ -1,7 +1,7 @@
 //! A machine whose clock was wrong: what the volume has seen of time is far ahead of the node's own clock, or far
 //! behind it. The clock of this machine is left alone; the store is run on the node's volume with another one.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 
 use corelith_index::{ExpirySeconds, SetId};
@@ -15,6 +15,7 @@ use corelith_wire::{PutRequest, Request, Status, Ttl};
 use futures_util::future::{Either, select};
 use nix::sys::signal::Signal;
 
+use crate::operators::set;
 use crate::peer::{Peer, check_serves, content, digest, get, put};
 use crate::running::{BINARY, Node, SMALL, folder};
 
@@ -161,10 +162,115 @@ fn a_clock_that_was_behind_ends_only_what_is_over() {
     write_at(&volume, now_s() - 365 * DAY_S, &keys);
     let living: Vec<u64> = [1, 3].into_iter().chain(100..140).collect();
     let mut node = Node::start_in(folder, &[BINARY], &SMALL);
+    let log = node.log();
+    let said = log
+        .matches("nothing was written for longer than a day")
+        .count();
+    assert_eq!(said, 1, "once for all shards: {log}");
     for _ in 0..2 {
         check(&node, &living, &[2]);
         check_serves(&node);
         assert_eq!(node.stop(), 0, "{}", node.log());
         node.start_again();
     }
+}
+
+/// Adds to the wall clock of a process, and to that alone, the seconds that a file says.
+const AHEAD: &str = r#"
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+int clock_gettime(clockid_t id, struct timespec *now) {
+    long result = syscall(SYS_clock_gettime, id, now);
+    const char *path = getenv("CLOCK_AHEAD");
+    int file = id == CLOCK_REALTIME && path ? open(path, O_RDONLY) : -1;
+    char text[32] = {0};
+    if (file >= 0 && read(file, text, sizeof text - 1) > 0) now->tv_sec += atol(text);
+    if (file >= 0) close(file);
+    return (int)result;
+}
+"#;
+
+/// Makes the library that does it.
+fn make_library(folder: &Path) -> PathBuf {
+    let (source, library) = (folder.join("ahead.c"), folder.join("ahead.so"));
+    std::fs::write(&source, AHEAD).unwrap();
+    let mut compiler = std::process::Command::new("cc");
+    compiler.args(["-shared", "-fPIC", "-o"]).arg(&library);
+    let status = compiler.arg(&source).status().unwrap();
+    assert!(status.success(), "{status}");
+    library
+}
+
+/// One write by a clock that was a year ahead was enough: the store never went back behind it.
+#[test]
+fn a_clock_that_steps_while_the_node_runs_is_not_written_down() {
+    let folder = folder();
+    let library = make_library(folder.path());
+    let ahead = folder.path().join("ahead");
+    // In one step, so that the node never reads half of it.
+    let step_to = |seconds: u64| {
+        let next = ahead.with_extension("next");
+        std::fs::write(&next, seconds.to_string()).unwrap();
+        std::fs::rename(&next, &ahead).unwrap();
+    };
+    step_to(0);
+    let variables = [
+        ("LD_PRELOAD", library.to_str().unwrap()),
+        ("CLOCK_AHEAD", ahead.to_str().unwrap()),
+    ];
+    let mut node = Node::spawn(folder, (&[BINARY], &SMALL), &variables);
+    node.wait_until_ready();
+    let mut peer = Peer::greet(&node);
+    assert_eq!(peer.put(1, "1"), Status::Ok);
+    put_for(&mut peer, 2, HOUR_S);
+    put_for(&mut peer, 3, 10 * DAY_S);
+    let family = "corelith_shard_clock_ahead_seconds";
+    assert_eq!(node.metric(family, &[]), 0.0);
+
+    step_to(3 * DAY_S);
+    node.wait_until("refusing", |node| {
+        node.log().contains("the wall clock has stepped further")
+    });
+    assert_eq!(peer.put(4, "4"), Status::ReadOnly);
+    check(&node, &[1, 2, 3], &[4]);
+    let (status, ready) = node.ready();
+    assert_eq!((status, ready.lines().next()), (200, Some("read-only")));
+    assert!(
+        ready.contains("config set node.clock_jump_max none"),
+        "{ready}"
+    );
+    assert!(node.metric(family, &[]) > 0.0);
+
+    // Set right by whoever sets clocks: nothing has to be said to the node.
+    step_to(0);
+    assert_eq!(peer.put(4, "4"), Status::Ok);
+    node.wait_until("told", |node| {
+        node.log().contains("the wall clock is believed again")
+    });
+    check(&node, &[1, 2, 3, 4], &[]);
+
+    // Right as it is now, and an operator says so: then the bound holds from there.
+    step_to(3 * DAY_S);
+    assert_eq!(peer.put(5, "5"), Status::ReadOnly);
+    for value in ["none", "1 d"] {
+        let (status, said) = set(&node, "node.clock_jump_max", value);
+        assert_eq!(status, 200, "{said}");
+    }
+    node.wait_until("believed", |node| node.metric(family, &[]) < 1.0);
+    assert_eq!(peer.put(5, "5"), Status::Ok);
+    check(&node, &[1, 3, 4, 5], &[2]);
+    step_to(6 * DAY_S);
+    assert_eq!(peer.put(6, "6"), Status::ReadOnly);
+    // A start takes the clock as it is.
+    assert_eq!(node.stop(), 0, "{}", node.log());
+    node.start_again();
+    assert!(
+        node.log()
+            .contains("nothing was written for longer than a day")
+    );
+    check(&node, &[1, 3, 4, 5], &[2, 6]);
+    check_serves(&node);
 }

@@ -36,7 +36,8 @@ fn connections(node: &Node) -> Vec<String> {
         .collect()
 }
 
-fn set(node: &Node, key: &str, value: &str) -> (u16, String) {
+/// Changes a key of the configuration; the status and what is said.
+pub(crate) fn set(node: &Node, key: &str, value: &str) -> (u16, String) {
     let body = format!("{{\"key\":\"{key}\",\"value\":\"{value}\"}}");
     let header = "Corelith-Command: 1\r\n";
     send(node, "127.0.0.1", "/configuration/change", header, &body)

@@ -218,6 +218,12 @@ pub(super) const SEGMENTS: &[Family] = &[
         of_shard(|shard| u64::from(shard.statistics.is_fenced)),
     ),
     family(
+        "corelith_shard_clock_ahead_seconds",
+        "How far the wall clock has stepped ahead while that is further than clock_jump_max and writes are refused, else 0.",
+        Gauge,
+        of_shard(|shard| shard.statistics.clock_ahead_ms / 1000),
+    ),
+    family(
         "corelith_shard_may_be_stale",
         "1 if acknowledged writes are lost and nobody has accepted that: requests are refused.",
         Gauge,
