@@ -37,6 +37,17 @@ const _: () = assert!(REGISTERED_BUFFER_BYTES.is_multiple_of(BUFFER_CLASS_BYTES_
 /// What one submission transfers at most: below the kernel's own bound of 2 GiB less a page; longer transfers are continued.
 pub const TRANSFER_BYTES_MAX: usize = 1 << 30;
 
+/// What one submission reads from or writes to a device at most, when the memory is there: the kernel pins its pages before the
+/// call returns, 2,048 of them for the longest record. In pieces of 1 MiB that takes 60 us each (table in decision 20).
+pub const DEVICE_PIECE_BYTES: usize = 1 << 20;
+
+/// The same of a read into memory outside the arena, which the kernel gives out and clears in the same call: some 100 us.
+/// In one piece the longest record took 2.8 ms.
+pub const FRESH_PIECE_BYTES: usize = 256 << 10;
+const _: () =
+    assert!(FRESH_PIECE_BYTES <= DEVICE_PIECE_BYTES && DEVICE_PIECE_BYTES <= TRANSFER_BYTES_MAX);
+const _: () = assert!(FRESH_PIECE_BYTES.is_multiple_of(BUFFER_ALIGNMENT_BYTES));
+
 /// Submission entries of a ring unless configured: what the tasks of one turn submit before the queue is handed over early.
 pub const RING_ENTRIES_DEFAULT: u32 = 512;
 

@@ -15,6 +15,7 @@ use crate::device::{BackEnd, DeviceError, ReadOutcome, TimeSource};
 use crate::durability::{Fence, Force};
 use crate::errno::Errno;
 use crate::geometry::{DeviceOffset, Geometry};
+use crate::limits::{DEVICE_PIECE_BYTES, FRESH_PIECE_BYTES};
 use crate::open::Opened;
 use crate::sys::operation::{Operation, Progress};
 use crate::width::{index, to_u64};
@@ -82,7 +83,11 @@ impl BackEnd for RingDevice {
 
     fn read(&self, offset: DeviceOffset, buffer: DmaBuffer, length: usize) -> RingRead {
         let file = Rc::clone(&self.file);
-        let progress = self.progress(length);
+        let piece_bytes = match buffer.arena() {
+            Some(_) => DEVICE_PIECE_BYTES,
+            None => FRESH_PIECE_BYTES,
+        };
+        let progress = self.progress(length).in_pieces(piece_bytes);
         match self.ring.start(Operation::Read {
             file,
             offset,
@@ -107,7 +112,7 @@ impl BackEnd for RingDevice {
             Force::UnitAccess => Some(self.fence().clone()),
         };
         let file = Rc::clone(&self.file);
-        let progress = self.progress(range.len());
+        let progress = self.progress(range.len()).in_pieces(DEVICE_PIECE_BYTES);
         let start = range.start;
         let write = Operation::Write {
             file,

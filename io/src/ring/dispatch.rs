@@ -18,7 +18,10 @@ use crate::width::{index, to_u64};
 
 /// What becomes of an operation after a completion.
 enum Next {
-    Resume,
+    /// What remains is submitted; as planned, or because the kernel did less than it was asked for.
+    Resume {
+        is_planned: bool,
+    },
     Over(Outcome),
 }
 
@@ -184,11 +187,13 @@ impl RingInner {
             return;
         };
         let outcome = match judge(operation, completion.result, tracker.retries()) {
-            Next::Resume => {
+            Next::Resume { is_planned } => {
                 tracker.note_attempt(completion.result > 0);
                 uring.resume(key);
                 drop(uring);
-                self.count(|statistics| statistics.resumed_count += 1);
+                if !is_planned {
+                    self.count(|statistics| statistics.resumed_count += 1);
+                }
                 return;
             }
             Next::Over(outcome) => outcome,
@@ -237,7 +242,9 @@ fn judge(operation: &mut Operation, result: i32, retries: Retries) -> Next {
         let errno = Errno::new(result.saturating_neg());
         let transient = errno == Errno::EINTR || errno == Errno::EAGAIN;
         return match retries {
-            Retries::Count(count) if transient && count < RETRIES_MAX => Next::Resume,
+            Retries::Count(count) if transient && count < RETRIES_MAX => {
+                Next::Resume { is_planned: false }
+            }
             Retries::Count(_) | Retries::Forbidden => Next::Over(Outcome::Failed(errno)),
         };
     };
@@ -245,6 +252,8 @@ fn judge(operation: &mut Operation, result: i32, retries: Retries) -> Next {
         return Next::Over(Outcome::Done(count));
     };
     let before = progress.done();
+    // The next piece of a long transfer, and not the rest of one that was cut short.
+    let is_planned = count == progress.remaining();
     progress.advance(index(count));
     if progress.is_over() {
         Next::Over(Outcome::Done(count))
@@ -254,6 +263,6 @@ fn judge(operation: &mut Operation, result: i32, retries: Retries) -> Next {
     } else if retries == Retries::Forbidden {
         Next::Over(Outcome::Failed(Errno::ECANCELED))
     } else {
-        Next::Resume
+        Next::Resume { is_planned }
     }
 }

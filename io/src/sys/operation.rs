@@ -92,6 +92,8 @@ pub(crate) struct Progress {
     done: usize,
     /// A transfer is continued only at multiples of this.
     unit: usize,
+    /// One submission asks for no more.
+    piece_bytes: usize,
 }
 
 impl Progress {
@@ -100,6 +102,15 @@ impl Progress {
             length_bytes: length,
             done: 0,
             unit: unit.max(1),
+            piece_bytes: TRANSFER_BYTES_MAX,
+        }
+    }
+
+    /// The same transfer, of which no submission asks for more than so many bytes: a multiple of its unit.
+    pub(crate) fn in_pieces(self, piece_bytes: usize) -> Self {
+        Self {
+            piece_bytes: piece_bytes.max(self.unit),
+            ..self
         }
     }
 
@@ -125,12 +136,12 @@ impl Progress {
         };
     }
 
-    /// What one submission asks for.
-    fn remaining(self) -> u32 {
+    /// What the next submission asks for.
+    pub(crate) fn remaining(self) -> u32 {
         let remaining = self
             .length_bytes
             .saturating_sub(self.done)
-            .min(TRANSFER_BYTES_MAX);
+            .min(self.piece_bytes);
         u32::try_from(remaining).unwrap_or(u32::MAX)
     }
 }
@@ -445,6 +456,18 @@ mod tests {
         assert!(progress.is_over());
         progress.advance(usize::MAX);
         assert_eq!(progress.done(), 8192);
+    }
+
+    #[test]
+    fn long_transfers_go_in_pieces() {
+        let mut progress = Progress::new(10_000, 512).in_pieces(4096);
+        let mut asked = Vec::new();
+        while !progress.is_over() {
+            asked.push(progress.remaining());
+            progress.advance(usize::try_from(progress.remaining()).unwrap());
+        }
+        assert_eq!(asked, [4096, 4096, 1808]);
+        assert_eq!(Progress::new(8192, 4096).in_pieces(512).remaining(), 4096);
     }
 
     #[test]

@@ -135,6 +135,40 @@ fn a_file_holds_what_was_written() {
     );
 }
 
+/// A record of 8 MiB was read in one system call, in which the kernel gave out and cleared all its pages: milliseconds in which
+/// the core did nothing else.
+#[test]
+fn long_transfers_take_several_submissions() {
+    let scratch = Scratch::new(env!("CARGO_TARGET_TMPDIR"), "file-pieces");
+    let file = OpenDevice::create_file(scratch.path(), 12 * MIB).unwrap();
+    let bench = Bench::new(&file, RingConfig::default());
+    let length = (8 << 20) + 4096;
+    let offset = DeviceOffset::new(MIB);
+    let written = pattern(&bench.pool, length, 3).freeze();
+    let copy = written[..length].to_vec();
+    let before = bench.ring.statistics();
+    let write = bench.device.write_durable(offset, written, 0..length);
+    bench.ring.block_on(write).unwrap().unwrap();
+    let between = bench.ring.statistics();
+    // Eight of a mebibyte and the rest, and whatever made them durable.
+    assert!(between.completion_count - before.completion_count >= 9);
+    let buffer = bench.pool.take(length).unwrap();
+    let read = bench.device.read(offset, buffer, length);
+    let (buffer, outcome) = bench.ring.block_on(read).unwrap();
+    outcome.unwrap();
+    assert!(buffer.as_slice()[..length] == copy[..], "other bytes");
+    let after = bench.ring.statistics();
+    // Memory of its own: 32 of 256 KiB and the rest.
+    assert!(after.completion_count - between.completion_count >= 33);
+    assert_eq!(after.resumed_count, before.resumed_count, "as planned");
+    let reads = bench.device.statistics().reads;
+    assert_eq!(
+        (reads.count, reads.bytes),
+        (1, length as u64),
+        "one to whoever asks"
+    );
+}
+
 #[test]
 #[ignore = "needs root and loop devices"]
 fn every_way_to_durability_of_a_loop_device_holds_what_was_written() {
