@@ -160,6 +160,14 @@ impl Peer {
         self.receive().unwrap()
     }
 
+    /// True if bytes of an answer have come.
+    pub(crate) fn has_answer(&self) -> bool {
+        self.stream.set_nonblocking(true).unwrap();
+        let has_come = self.stream.peek(&mut [0]).is_ok_and(|count| count > 0);
+        self.stream.set_nonblocking(false).unwrap();
+        has_come
+    }
+
     /// The next answer; `None` if the connection has ended.
     pub(crate) fn receive(&mut self) -> Option<Answered> {
         let mut header = [0; HEADER_LENGTH];
