@@ -4,7 +4,7 @@
 //! A run follows from its seed alone. A failure prints the seed; the seed replays it.
 //!
 //! Reading order: what is simulated (`subject`), what it may answer (`oracle`), who asks (`client`), what a
-//! seed stands for (`scenario`), how one run goes (`run`).
+//! seed stands for (`scenario`), how one run goes (`run`). Apart from these, the same drives for a real kernel (`served_drive`).
 #![forbid(unsafe_code)]
 
 pub mod limits;
@@ -22,3 +22,5 @@ pub mod run;
 pub mod scenario;
 pub mod seeds;
 pub mod shard_subject;
+
+pub mod served_drive;

@@ -58,6 +58,16 @@ pub const CLIENTS_MAX: u64 = 8;
 /// recovery buffers of the largest scenario at once.
 pub const POOL_ARENA_BYTES: usize = 32 << 20;
 
+/// Longest read or write that a served drive takes, in bytes. The server says so to whoever connects, and twice what the
+/// drives of common machines move at once is enough for the driver in a guest.
+pub const SERVED_REQUEST_BYTES_MAX: usize = 1 << 20;
+
+/// Largest served drive, in bytes: it is in memory.
+pub const SERVED_DRIVE_BYTES_MAX: u64 = 4 << 30;
+
+/// Longest remark in the journal of a served drive, in bytes: a line.
+pub const MARK_BYTES_MAX: usize = 4096;
+
 const _: () = assert!(VALUE_BYTES_MIN < VALUE_BYTES_MAX);
 const _: () =
     assert!((1 << OPEN_WRITES_MAX) * OPEN_WRITES_MAX * (OPEN_WRITES_MAX + 1) < POSSIBILITIES_MAX);
