@@ -249,7 +249,15 @@ fn outcome_of(operation: &Operation, outcome: Outcome) -> Result<(), DeviceError
             errno,
         });
     }
+    if is_removal(errno) {
+        return Err(DeviceError::Gone);
+    }
     Err(DeviceError::Flush { errno })
+}
+
+/// What the kernel says of a drive that was removed, or given up.
+fn is_removal(errno: Errno) -> bool {
+    errno == Errno::ENODEV || errno == Errno::ENXIO
 }
 
 fn transferred(
@@ -261,8 +269,7 @@ fn transferred(
     let length_bytes = to_u64(progress.length());
     match outcome {
         Outcome::Done(_) => Ok(()),
-        // What the kernel says of a drive that was removed, or given up.
-        Outcome::Failed(Errno::ENODEV | Errno::ENXIO) => Err(DeviceError::Gone),
+        Outcome::Failed(errno) if is_removal(errno) => Err(DeviceError::Gone),
         Outcome::Failed(errno) => Err(failed(errno, length_bytes)),
         Outcome::Short => {
             let done_bytes = to_u64(progress.done());

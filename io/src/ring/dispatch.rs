@@ -196,9 +196,11 @@ impl RingInner {
                 }
                 return;
             }
-            Next::Over(outcome) => outcome,
+            Next::Over(outcome) => of_removed(operation, outcome),
         };
         match (outcome, operation.fence()) {
+            // A drive that is gone has nothing that could be acknowledged.
+            (Outcome::Failed(Errno::ENODEV), _) => (),
             (Outcome::Failed(_) | Outcome::Short, Some(fence)) => fence.raise(),
             (Outcome::Failed(_) | Outcome::Short | Outcome::Done(_), _) => (),
         }
@@ -233,6 +235,19 @@ impl RingInner {
         }
         let taken = self.uring.borrow_mut().slots_mut().take(completion.key);
         taken.map(|(operation, _)| operation)
+    }
+}
+
+/// The outcome, or that there is no such device any more. What the kernel answers once a drive was taken out depends on the
+/// operation and the moment: no space for writes, the device's end for reads, an I/O error for what was in flight. It is known by
+/// what is left of the device: nothing.
+fn of_removed(operation: &Operation, outcome: Outcome) -> Outcome {
+    match outcome {
+        Outcome::Done(_) => outcome,
+        Outcome::Failed(_) | Outcome::Short if operation.is_of_removed_device() => {
+            Outcome::Failed(Errno::ENODEV)
+        }
+        Outcome::Failed(_) | Outcome::Short => outcome,
     }
 }
 

@@ -18,6 +18,7 @@ use crate::durability::Fence;
 use crate::geometry::DeviceOffset;
 use crate::limits::{REGISTERED_BUFFER_BYTES, TRANSFER_BYTES_MAX};
 use crate::send_buffer::SendBuffer;
+use crate::sys::block_query::block_sizes;
 use crate::sys::receive_ring::RECEIVE_GROUP;
 use crate::sys::slots::Key;
 use crate::wake::CoreWaker;
@@ -173,6 +174,27 @@ impl Operation {
         } else {
             None
         }
+    }
+
+    /// Whether it is one of a block device that the kernel has given up: nothing is left of its size. Asks the kernel.
+    pub(crate) fn is_of_removed_device(&self) -> bool {
+        let file = match self {
+            Self::Read { file, .. }
+            | Self::Write { file, .. }
+            | Self::Flush { file, .. }
+            | Self::Discard { file, .. } => file,
+            Self::Accept { .. }
+            | Self::Receive { .. }
+            | Self::ReceiveInto { .. }
+            | Self::Send { .. }
+            | Self::Shutdown { .. }
+            | Self::Close { .. }
+            | Self::CloseFixed { .. }
+            | Self::Cancel { .. }
+            | Self::Watch { .. } => return false,
+        };
+        let sizes = file.borrow().map(block_sizes);
+        matches!(sizes, Some(Ok(sizes)) if sizes.size_bytes == 0)
     }
 
     /// The fence that a failure of this operation raises.

@@ -224,6 +224,32 @@ fn each_missing_feature_is_done_without_on_a_loop_device() {
     }
 }
 
+/// A drive was taken out of a guest. The kernel answered "no space" to writes and "the device's end" to reads, which were told as
+/// failures of a device that is there: the node called every record damaged, and opened one new segment after the other.
+#[test]
+#[ignore = "needs root and loop devices"]
+fn a_loop_device_of_which_nothing_is_left_is_gone() {
+    for durability in [DurabilityChoice::Flush, DurabilityChoice::Fua] {
+        let taken_out = LoopDevice::new("taken-out", 4 * MIB, 4096);
+        let options = OpenOptions {
+            durability,
+            ..OpenOptions::default()
+        };
+        let opened = OpenDevice::open(taken_out.path(), options).unwrap();
+        let bench = Bench::new(&opened, RingConfig::default());
+        let Bench { ring, pool, device } = &bench;
+        let buffer = pool.take(4096).unwrap().freeze();
+        let write = || device.write_durable(DeviceOffset::new(4096), buffer.clone(), 0..4096);
+        assert_eq!(ring.block_on(write()).unwrap(), Ok(()));
+        taken_out.take_out();
+        assert_eq!(ring.block_on(write()).unwrap(), Err(DeviceError::Gone));
+        let read = device.read(DeviceOffset::new(4096), pool.take(4096).unwrap(), 4096);
+        let (_, outcome) = ring.block_on(read).unwrap();
+        assert_eq!(outcome, Err(DeviceError::Gone));
+        assert!(!device.is_fenced(), "{durability:?}");
+    }
+}
+
 #[test]
 #[ignore = "needs root and loop devices"]
 fn mistakes_on_a_loop_device_are_answered_and_harm_nothing() {

@@ -45,7 +45,7 @@ impl Drop for Scratch {
 /// A loop device over a file on tmpfs.
 pub(crate) struct LoopDevice {
     path: PathBuf,
-    _backing: Scratch,
+    backing: Scratch,
 }
 
 impl LoopDevice {
@@ -66,7 +66,7 @@ impl LoopDevice {
                 let path = String::from_utf8(output.stdout).unwrap();
                 return Self {
                     path: PathBuf::from(path.trim()),
-                    _backing: backing,
+                    backing,
                 };
             }
             let reason = String::from_utf8_lossy(&output.stderr);
@@ -77,6 +77,17 @@ impl LoopDevice {
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Leaves nothing of its size: what the kernel does to a block device whose drive was taken out.
+    pub(crate) fn take_out(&self) {
+        let backing = std::fs::File::options()
+            .write(true)
+            .open(self.backing.path())
+            .unwrap();
+        backing.set_len(0).unwrap();
+        let path = self.path.to_str().unwrap();
+        assert!(run("losetup", &["--set-capacity", path]));
     }
 }
 

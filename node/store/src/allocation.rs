@@ -33,6 +33,16 @@ pub(crate) enum HeaderError {
     ReadBack,
 }
 
+impl HeaderError {
+    /// What the device said, if it failed.
+    pub(crate) fn device(&self) -> Option<&DeviceError> {
+        match self {
+            Self::Device(error) => Some(error),
+            Self::ReadBack => None,
+        }
+    }
+}
+
 /// Keeps one segment ready to be opened.
 pub(crate) fn start_preparation(core: &Rc<ShardCore>, work: &mut Work) {
     let mut state = core.state.borrow_mut();

@@ -207,7 +207,9 @@ fn handle(core: &ShardCore, event: Event) {
                     state.segments.set_state(segment, SegmentState::Sealed);
                 }
                 Err(error) => {
-                    tracing::error!(shard = core.number, %error, "a segment's summary could not be written: it is kept, and scanned at the next start");
+                    if !is_told_gone(core, &state, (segment, error.device())) {
+                        tracing::error!(shard = core.number, %error, "a segment's summary could not be written: it is kept, and scanned at the next start");
+                    }
                     state.segments.set_state(segment, SegmentState::Lost);
                     state.counters.segments_lost += 1;
                     core.tell_fenced();
@@ -222,7 +224,9 @@ fn handle(core: &ShardCore, event: Event) {
                     state.segments.set_state(segment, SegmentState::Prepared);
                 }
                 Err(error) => {
-                    tracing::error!(shard = core.number, %error, "a segment could not be made ready: it is not used");
+                    if !is_told_gone(core, &state, (segment, error.device())) {
+                        tracing::error!(shard = core.number, %error, "a segment could not be made ready: it is not used");
+                    }
                     state.segments.set_state(segment, SegmentState::Unusable);
                     state.counters.segments_lost += 1;
                     core.tell_fenced();
@@ -236,6 +240,23 @@ fn handle(core: &ShardCore, event: Event) {
     core.room.notify_all();
 }
 
+/// Whether the segment's device is gone. That is said once, instead of what becomes of each of its segments.
+fn is_told_gone(
+    core: &ShardCore,
+    state: &State,
+    (segment, error): (SegmentNumber, Option<&DeviceError>),
+) -> bool {
+    let is_gone = error == Some(&DeviceError::Gone);
+    let place = state.segments.get(segment).map(|segment| segment.place);
+    if let Some(attached) = place
+        .and_then(|place| core.device(place.slot))
+        .filter(|_| is_gone)
+    {
+        attached.tell_gone(core.number);
+    }
+    is_gone
+}
+
 fn freed(core: &ShardCore, number: SegmentNumber, result: Result<Lsn, HeaderError>) {
     let mut state = core.state.borrow_mut();
     match result {
@@ -247,7 +268,9 @@ fn freed(core: &ShardCore, number: SegmentNumber, result: Result<Lsn, HeaderErro
             });
         }
         Err(error) => {
-            tracing::error!(shard = core.number, %error, "a segment could not be freed: it is not used");
+            if !is_told_gone(core, &state, (number, error.device())) {
+                tracing::error!(shard = core.number, %error, "a segment could not be freed: it is not used");
+            }
             state.segments.set_state(number, SegmentState::Lost);
             state.counters.segments_lost += 1;
             core.tell_fenced();

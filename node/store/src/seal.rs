@@ -33,6 +33,16 @@ pub(crate) enum SealError {
     },
 }
 
+impl SealError {
+    /// What the device said, if it failed.
+    pub(crate) fn device(&self) -> Option<&DeviceError> {
+        match self {
+            Self::Device(error) => Some(error),
+            Self::Buffer(_) | Self::NoRoom { .. } => None,
+        }
+    }
+}
+
 /// Writes summary and footers of `segment`. Returns the bytes written.
 pub(crate) async fn seal(core: &ShardCore, segment: &OpenSegment) -> Result<u64, SealError> {
     let geometry = core.state.borrow().log.geometry();
