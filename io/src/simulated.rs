@@ -105,6 +105,14 @@ impl SimulatedMachine {
         self.state.borrow().clock().set_wall_ms(wall_ms);
     }
 
+    /// Time passes, on the wall clock and on the monotonic one alike, while nothing else happens: what would have been due by then
+    /// is late.
+    pub fn let_pass_ns(&self, duration_ns: u64) {
+        let state = self.state.borrow();
+        let clock = state.clock();
+        clock.advance_to(clock.now_ns().saturating_add(duration_ns));
+    }
+
     /// Ready once `duration_ns` of virtual time has passed (through steps), or at the next cut or kill.
     pub fn sleep_ns(&self, duration_ns: u64) -> impl Future<Output = ()> + 'static {
         let timer: Submitted<()> = self.state.borrow_mut().submit_timer(duration_ns);
