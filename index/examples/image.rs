@@ -13,8 +13,8 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use corelith_index::{
-    Digest, Entry, ExpirySeconds, Generation, ImagePosition, Index, RecordAddress, RecordLength,
-    SetId, Shard,
+    Digest, Entry, ExpirySeconds, Generation, ImageEntry, ImagePosition, Index, RecordAddress,
+    RecordLength, SetId, Shard,
 };
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -59,11 +59,11 @@ fn measure(keys: u64) -> Result<(), Box<dyn Error>> {
         let mut live_bytes = vec![0_u64; 1 << 16];
         let started = Instant::now();
         for (range, page) in &pages {
-            let keep = |address: RecordAddress, length: RecordLength, _: bool| {
+            let keep = |address: RecordAddress, entry: ImageEntry| {
                 let segment = usize::try_from(address.packed() >> 20);
                 let live_bytes = segment.ok().and_then(|number| live_bytes.get_mut(number));
                 live_bytes
-                    .map(|bytes| *bytes += u64::from(length.bytes_max()))
+                    .map(|bytes| *bytes += u64::from(entry.length.bytes_max()))
                     .is_some()
             };
             loaded.load_image(page, range, keep)?;

@@ -36,6 +36,17 @@ pub struct Entry {
     pub is_moved: bool,
 }
 
+/// What a start wants to know of an entry that it takes from an image, beside the address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ImageEntry {
+    /// How many bytes at most the record takes.
+    pub length: RecordLength,
+    /// See [`Entry::is_moved`].
+    pub is_moved: bool,
+    /// When the record expires.
+    pub expiry: ExpirySeconds,
+}
+
 /// Bytes of a packed entry.
 pub(crate) const ENTRY_BYTES: usize = 22;
 
@@ -82,16 +93,22 @@ pub(crate) fn address_of(packed: &PackedEntry) -> RecordAddress {
     address
 }
 
-/// The packed entry's address and length; no address where the bytes are no entry that [`pack`] and then [`undamaged`]
+/// The packed entry's address and what a start wants to know of it; no address where the bytes are no entry that [`pack`] and then [`undamaged`]
 /// made.
-pub(crate) fn parts_of(packed: &PackedEntry) -> (Option<RecordAddress>, RecordLength, bool) {
+pub(crate) fn parts_of(packed: &PackedEntry) -> (Option<RecordAddress>, ImageEntry) {
     let word = word_of(packed);
-    let [.., g0, g1, _, _, _, _] = *packed;
+    let [.., g0, g1, e0, e1, e2, e3] = *packed;
     let is_sound = word >> DAMAGED_SHIFT & 1 == 0 && (g0 | g1) != 0;
     let address = RecordAddress::from_packed(word & RecordAddress::PACKED_MAX);
     let length = RecordLength::from_packed(low_bits(word >> LENGTH_SHIFT, RecordLength::BITS));
     let is_moved = word >> MOVED_SHIFT & 1 == 1;
-    (address.filter(|_| is_sound), length, is_moved)
+    let expiry = ExpirySeconds::new(u32::from_le_bytes([e0, e1, e2, e3]));
+    let parts = ImageEntry {
+        length,
+        is_moved,
+        expiry,
+    };
+    (address.filter(|_| is_sound), parts)
 }
 
 /// The same entry, not known to be damaged.

@@ -15,10 +15,9 @@ use std::ops::Range;
 
 use crate::address::RecordAddress;
 use crate::digest::Digest;
-use crate::entry::{ENTRY_BYTES, PackedEntry, parts_of, tag_of, undamaged, unpack};
+use crate::entry::{ENTRY_BYTES, ImageEntry, PackedEntry, parts_of, tag_of, undamaged, unpack};
 use crate::error::ImageError;
 use crate::groups::{Groups, Key};
-use crate::length::RecordLength;
 use crate::limits::{
     GROUP_ENTRIES_MAX, IMAGE_GROUP_HEADER_BYTES, IMAGE_SLOTS_MAX, SAME_TAG_COUNT_MAX,
     SLAB_COUNT_MAX,
@@ -134,8 +133,8 @@ impl Index {
         (used, at)
     }
 
-    /// Puts the entries of an image that stand in `range` and that `keep` wants, told by address, length and whether they
-    /// are moved, into the table. None of them may be there yet.
+    /// Puts the entries of an image that stand in `range` and that `keep` wants, told by address and what else a start
+    /// wants to know, into the table. None of them may be there yet.
     ///
     /// # Errors
     /// [`ImageError`]: the bytes are no image. A part of it may be in the table then, which is of no use any more.
@@ -143,7 +142,7 @@ impl Index {
         &mut self,
         image: &[u8],
         range: &Range<ImagePosition>,
-        mut keep: impl FnMut(RecordAddress, RecordLength, bool) -> bool,
+        mut keep: impl FnMut(RecordAddress, ImageEntry) -> bool,
     ) -> Result<ImageLoaded, ImageError> {
         let mut loaded = ImageLoaded::default();
         let mut rest = image;
@@ -156,12 +155,12 @@ impl Index {
             let is_inside = range.start <= span.start && span.end <= range.end;
             let mut dropped = 0_u128;
             for (place, entry) in group.entries.iter().enumerate() {
-                let (address, length, is_moved) = parts_of(entry);
+                let (address, parts) = parts_of(entry);
                 let Some(address) = address else {
                     return Err(ImageError::Entry { rank: group.rank });
                 };
                 let is_wanted = is_inside || range.contains(&group.position_of(entry));
-                if !is_wanted || !keep(address, length, is_moved) {
+                if !is_wanted || !keep(address, parts) {
                     dropped |= 1 << place;
                 }
             }

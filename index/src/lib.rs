@@ -58,7 +58,7 @@ mod width;
 pub use address::RecordAddress;
 pub use candidates::Candidates;
 pub use digest::{Digest, DigestParseError};
-pub use entry::Entry;
+pub use entry::{Entry, ImageEntry};
 pub use error::{ImageError, IndexFull, InsertError};
 pub use expiry::ExpirySeconds;
 pub use generation::Generation;

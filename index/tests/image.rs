@@ -132,9 +132,7 @@ fn contents(index: &Index) -> Contents {
 }
 
 fn load(index: &mut Index, page: &Page, range: &Range<ImagePosition>) -> u64 {
-    let loaded = index
-        .load_image(&page.bytes, range, |_, _, _| true)
-        .unwrap();
+    let loaded = index.load_image(&page.bytes, range, |_, _| true).unwrap();
     loaded.kept_count
 }
 
@@ -258,7 +256,7 @@ fn what_is_not_wanted_is_left_out() {
     let (mut kept_count, mut dropped_count) = (0, 0);
     for page in &pages {
         let of_page = loaded
-            .load_image(&page.bytes, &page.range, |address, _, _| is_wanted(address))
+            .load_image(&page.bytes, &page.range, |address, _| is_wanted(address))
             .unwrap();
         kept_count += of_page.kept_count;
         dropped_count += of_page.dropped_count;
@@ -283,7 +281,7 @@ fn damage_is_refused_or_harmless() {
     let end = ImagePosition::end(table.shard);
     let attempt = |bytes: &[u8]| {
         let mut index = Index::new(table.shard, 1 << 20);
-        let loaded = index.load_image(bytes, &(ImagePosition::START..end), |_, _, _| true);
+        let loaded = index.load_image(bytes, &(ImagePosition::START..end), |_, _| true);
         // Whatever came in, the table can be gone through.
         let found = contents(&index);
         assert!(loaded.is_err() || index.len() == count(&found));

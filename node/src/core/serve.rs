@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use corelith_io::{Listener, Mailbox, MailboxReceiver};
+use corelith_store::Shard;
 use corelith_wire::NamespaceId;
 use glommio::Task;
 
@@ -19,6 +20,9 @@ use crate::pace::yield_now;
 /// How often a stopping core looks whether it is done, and an acceptor without descriptors tries again.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
+/// How often shards are told that time has passed.
+const TICK: Duration = Duration::from_secs(1);
+
 /// Serves until ordered to finish.
 pub(super) async fn serve(
     core: &Rc<Core>,
@@ -31,15 +35,7 @@ pub(super) async fn serve(
         .shards()
         .map(|shard| glommio::spawn_local(shard.run()))
         .collect();
-    let scrubs = core.namespaces.ids();
-    let scrubs = scrubs.flat_map(|id| scrub::of_namespace(core, id));
-    let in_background: Vec<Task<()>> = core
-        .namespaces
-        .ids()
-        .filter_map(|id| flush(Rc::clone(core), id))
-        .map(glommio::spawn_local)
-        .chain(scrubs)
-        .collect();
+    let in_background = run_in_background(core);
     let mut acceptors = vec![glommio::spawn_local(accept_own(Rc::clone(core), own))];
     if let Some(shared) = shared {
         acceptors.push(glommio::spawn_local(accept_for_all(
@@ -95,6 +91,17 @@ pub(super) async fn serve(
     }
 }
 
+/// What goes on beside requests until the core finishes.
+fn run_in_background(core: &Rc<Core>) -> Vec<Task<()>> {
+    let scrubs = core.namespaces.ids();
+    let scrubs = scrubs.flat_map(|id| scrub::of_namespace(core, id));
+    let flushes = core.namespaces.ids();
+    let flushes = flushes.filter_map(|id| flush(Rc::clone(core), id));
+    let flushes = flushes.map(glommio::spawn_local);
+    let ticks = glommio::spawn_local(tick(Rc::clone(core)));
+    flushes.chain(scrubs).chain([ticks]).collect()
+}
+
 /// Reads what the other cores send.
 fn read_links(core: &Rc<Core>, inbound: Vec<Inbound>) -> Vec<Task<()>> {
     let mut readers = Vec::new();
@@ -128,6 +135,14 @@ fn flush(core: Rc<Core>, id: NamespaceId) -> Option<impl Future<Output = ()>> {
         }
     };
     commit.may_buffer().then_some(task)
+}
+
+/// Tells the shards that time has passed: they remove what has expired.
+async fn tick(core: Rc<Core>) {
+    loop {
+        glommio::timer::sleep(TICK).await;
+        core.namespaces.shards().for_each(Shard::tick);
+    }
 }
 
 /// Connections to this core's own port.

@@ -16,6 +16,7 @@ use futures_util::stream::{FuturesUnordered, Stream};
 use crate::Lsn;
 use crate::allocation::{HeaderError, start_freeing, start_preparation};
 use crate::checkpoint::{Checkpointed, checkpointed, start_checkpoint};
+use crate::expiry::start_expiry;
 use crate::format::fields::u64_of;
 use crate::limits::BATCHES_IN_FLIGHT_MAX;
 use crate::log::{LogWrite, Submission};
@@ -53,6 +54,8 @@ pub(crate) enum Event {
     },
     /// A sweep of truncated records is over.
     Swept,
+    /// A sweep of expired records is over.
+    Expired,
     /// Reclaim has done what there was to do.
     Reclaimed,
     /// A step of a checkpoint is over.
@@ -94,6 +97,7 @@ fn start(core: &Rc<ShardCore>, work: &mut Work) {
         start_preparation(core, work);
         start_freeing(core, work);
         start_sweep(core, work);
+        start_expiry(core, work);
         start_reclaim(core, work);
         start_checkpoint(core, work);
     }
@@ -234,7 +238,7 @@ fn handle(core: &ShardCore, event: Event) {
             }
         }
         Event::Freed { segment, result } => freed(core, segment, result),
-        Event::Swept | Event::Reclaimed => {}
+        Event::Swept | Event::Expired | Event::Reclaimed => {}
         Event::Checkpointed(outcome) => checkpointed(core, outcome),
     }
     core.room.notify_all();

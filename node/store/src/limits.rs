@@ -202,6 +202,21 @@ pub const SWEEP_SCAN_ENTRIES: usize = 64;
 /// group takes 20 ns or so, and one scan visits 64 at most.
 pub const SWEEP_SCANS_MAX: usize = 64;
 
+/// A step of the wall clock against the monotonic one, in ms, that makes the clock doubtful: no time daemon needs more.
+pub const CLOCK_STEP_MAX_MS: u64 = 10 * 60 * 1000;
+/// How long a doubtful clock must run evenly to be trusted again, in ms: what is wrong with a clock at a start is put right by
+/// then, and expired records can wait for an hour.
+pub const CLOCK_STEADY_MS: u64 = 60 * 60 * 1000;
+/// How often small steps and drift of the wall clock are accepted as its time, in ms.
+pub const CLOCK_ANCHOR_MS: u64 = CLOCK_STEP_MAX_MS;
+
+/// Entries that a sweep of expired records looks at for each tick that the owner of a shard gives it: at 0.1 us each, some
+/// 3 ms in steps of at most 100 us.
+pub const EXPIRY_ENTRIES_PER_TICK: usize = 32 << 10;
+/// A sweep of expired records begins this long after the last one began at the earliest, in seconds: they are invisible
+/// already, and a sweep looks at every entry.
+pub const EXPIRY_INTERVAL_SECONDS: u32 = 10;
+
 /// Part of an index's memory, in percent, at which new keys are refused. What is left is for what cannot be refused:
 /// writes under way, groups that grow unevenly, and a recovery that builds the same index in another order.
 pub const INDEX_ADMITTED_PERCENT: u64 = 90;

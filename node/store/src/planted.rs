@@ -45,11 +45,15 @@ pub enum PlantedBug {
     HideLostBatches,
     /// What headers of segments vouch for is not asked.
     ForgetVouchers,
+    /// The header of an expired record is dropped although an older version may come back.
+    DropExpiredHeader,
+    /// Expired records are removed while the clock is doubtful.
+    RemoveInDoubt,
 }
 
 impl PlantedBug {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::SkipContentChecksum,
         Self::IgnorePlace,
         Self::BelieveOtherLife,
@@ -70,6 +74,8 @@ impl PlantedBug {
         Self::DropDamaged,
         Self::HideLostBatches,
         Self::ForgetVouchers,
+        Self::DropExpiredHeader,
+        Self::RemoveInDoubt,
     ];
 }
 

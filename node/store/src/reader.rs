@@ -34,6 +34,9 @@ pub(crate) enum Found {
         entry: Entry,
         record: Record,
         twin: bool,
+        /// It had expired when it was looked up. Later the entry may not be the newest any more: to ask the clock then would make
+        /// a record absent that was written anew in time.
+        has_expired: bool,
     },
 }
 
@@ -104,9 +107,11 @@ impl ShardCore {
             return self.read_pending(&pending).await;
         }
         match self.find(digest, Depth::Record, View::Reader).await? {
-            Found::Record { entry, record, .. } if !self.clock.is_past(entry.expiry) => {
-                Ok(Some(record))
-            }
+            Found::Record {
+                record,
+                has_expired: false,
+                ..
+            } => Ok(Some(record)),
             Found::Record { .. }
             | Found::Absent { .. }
             | Found::Truncated { .. }
@@ -179,11 +184,12 @@ impl ShardCore {
             Found::Absent { .. } | Found::Truncated { .. } | Found::Truncating(_) => {
                 return Ok(None);
             }
+            Found::Entry(entry) if self.clock.is_past(entry.expiry) => return Ok(None),
+            Found::Record {
+                has_expired: true, ..
+            } => return Ok(None),
             Found::Entry(entry) | Found::Record { entry, .. } => entry,
         };
-        if self.clock.is_past(entry.expiry) {
-            return Ok(None);
-        }
         Ok(Some(Metadata {
             generation: entry.generation,
             expiry: entry.expiry,
@@ -228,7 +234,8 @@ impl ShardCore {
         let Some(entry) = only else {
             return self.find_among_twins(digest, view).await;
         };
-        if trusted && (depth == Depth::Entry || self.clock.is_past(entry.expiry)) {
+        let has_expired = self.clock.is_past(entry.expiry);
+        if trusted && (depth == Depth::Entry || has_expired) {
             return Ok(Some(Found::Entry(entry)));
         }
         Ok(match self.read_at(digest, &entry).await? {
@@ -236,6 +243,7 @@ impl ShardCore {
                 entry,
                 record,
                 twin: false,
+                has_expired,
             }),
             Attempt::Other => Some(Found::Absent { twin: true }),
             Attempt::Moved => None,
@@ -257,6 +265,7 @@ impl ShardCore {
             if !self.is_current(digest, &entry) {
                 return Ok(None);
             }
+            let has_expired = self.clock.is_past(entry.expiry);
             let fate = self.state.borrow().fate_of(&entry, view);
             match fate {
                 Fate::Lives => {}
@@ -270,6 +279,7 @@ impl ShardCore {
                         entry,
                         record,
                         twin: true,
+                        has_expired,
                     }));
                 }
                 Ok(Attempt::Other) => {}

@@ -23,7 +23,6 @@ use corelith_io::BufferError;
 
 use self::copies::Step;
 use self::victim::{Survivor, Victim};
-use crate::Version;
 use crate::WriteError;
 use crate::committer::{Event, Work};
 use crate::format::fields::u64_of;
@@ -36,6 +35,7 @@ use crate::outcome::{BatchEnd, Outcome};
 use crate::pause::yield_once;
 use crate::pieces::is_long;
 use crate::record::Record;
+use crate::segments::Segment;
 use crate::state::{ShardCore, State};
 
 /// What reclaim is doing in a shard.
@@ -193,7 +193,13 @@ impl<'a> Mover<'a> {
             self.check()?;
             let survivors = self.core.sift(self.victim, rows);
             yield_once().await;
-            let mut rest = survivors.as_slice();
+            let (headers, records): (Vec<_>, Vec<_>) = survivors
+                .into_iter()
+                .partition(|survivor| survivor.is_header);
+            for header in &headers {
+                self.move_record(header, None).await?;
+            }
+            let mut rest = records.as_slice();
             while !rest.is_empty() {
                 let (group, behind) = rest.split_at(victim::group(rest));
                 rest = behind;
@@ -212,7 +218,7 @@ impl<'a> Mover<'a> {
                 .record(self.core, survivor, bytes.as_ref())
                 .await?
             {
-                Some(record) => self.move_record(survivor, &record).await?,
+                Some(record) => self.move_record(survivor, Some(&record)).await?,
                 None => {
                     if self.core.still_needs(self.victim, survivor) {
                         self.unmovable += 1;
@@ -229,18 +235,24 @@ impl<'a> Mover<'a> {
         Ok(())
     }
 
-    async fn move_record(&mut self, survivor: &Survivor, record: &Record) -> Result<(), Stop> {
+    /// Appends a copy of a record, or without one the header of an expired record, as soon as there is room for it.
+    async fn move_record(
+        &mut self,
+        survivor: &Survivor,
+        record: Option<&Record>,
+    ) -> Result<(), Stop> {
         let core = self.core;
+        let content = record.map_or(&[][..], |record| record.content());
         let mut preparation = None;
         let mut prepared = None;
         let mut asked = None;
         loop {
             self.check()?;
             let room = core.room.wait();
-            if is_long(record.content().len()) && prepared.is_none() {
+            if is_long(content.len()) && prepared.is_none() {
                 preparation = preparation.or_else(|| core.begin_preparation());
                 match preparation {
-                    Some(_) => prepared = Some(core.prepare(record.content()).await?),
+                    Some(_) => prepared = Some(core.prepare(content).await?),
                     None => room.await,
                 }
                 continue;
@@ -248,7 +260,10 @@ impl<'a> Mover<'a> {
             let step = core.try_move(self.victim, (survivor, record), &mut prepared, &asked)?;
             match step {
                 Step::Done => return Ok(()),
-                Step::Appended(outcome) => return self.note_batch(outcome).await,
+                Step::Appended(outcome) => {
+                    core.note_copy(survivor);
+                    return self.note_batch(outcome).await;
+                }
                 Step::Later(outcome) => {
                     self.left.push(survivor.row);
                     self.waits.push(outcome);
@@ -335,10 +350,7 @@ impl State {
         self.counters.segments_reclaimed += 1;
         let segment_bytes = self.segments.segment_bytes();
         self.truncations.uncount_in(victim.number, segment_bytes);
-        self.segments.change(victim.number, |segment| {
-            segment.tombstones = 0;
-            segment.tombstone_version_max = Version::NONE;
-        });
+        self.segments.change(victim.number, Segment::forget_buried);
     }
 
     /// Some of what lives in the segment cannot be moved: it is left alone until less lives in it.

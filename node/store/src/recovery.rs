@@ -35,6 +35,7 @@ use crate::progress::RecoveryProgress;
 use crate::seal::{SealError, seal};
 use crate::segments::SegmentState;
 use crate::state::ShardCore;
+use crate::store_clock::expired_at;
 use crate::{Lsn, OpenError, Version};
 
 /// What recovery found and did, for the log and the metrics.
@@ -324,6 +325,7 @@ fn continue_log(core: &ShardCore, highest: Highest, log: &[LogSegment]) {
         )
     };
     let mut state = core.state.borrow_mut();
+    state.segments.note_time(expired_at(highest.time_ms));
     let geometry = state.log.geometry();
     state.log = Log::new(geometry, (counted, holder, newest), lsn, version);
 }

@@ -87,7 +87,7 @@ impl ShardCore {
         let mut state = self.state.borrow_mut();
         if purpose == Purpose::Grows && !state.may_grow(length_of_content(record.content.len())) {
             // What a sweep takes out makes room without a word from anyone.
-            return match state.truncations.is_unswept() {
+            return match state.truncations.is_unswept() || self.may_expire(&mut state) {
                 true => Ok(Room::Wait),
                 false => Err(WriteError::OutOfSpace),
             };
@@ -107,7 +107,8 @@ impl ShardCore {
             || state.truncations.is_unswept()
             || state.segments.checkpoint_count() > 0
             || state.segments.freeable().is_some()
-            || state.may_reclaim();
+            || state.may_reclaim()
+            || self.may_expire(state);
         if !comes {
             return Err(WriteError::OutOfSpace);
         }

@@ -7,14 +7,15 @@ mod accounts;
 
 use std::cmp::Reverse;
 
-use corelith_index::{RecordAddress, RecordLength};
+use corelith_index::{ExpirySeconds, RecordAddress, RecordLength};
 
 use crate::format::fields::{u32_of, u64_of};
+use crate::format::summary::Expiring;
 use crate::place::{RecordPlace, SegmentNumber, SegmentPlace};
 use crate::planted::{PlantedBug, is_planted};
 use crate::{Life, Lsn, Version};
 
-pub(crate) use accounts::{Held, Settled};
+pub(crate) use accounts::{Held, LoadedLive, Settled};
 
 /// What a segment is doing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -75,6 +76,18 @@ pub(crate) struct Segment {
     pub(crate) copy_version_min: Version,
     /// Live records that reclaim found in it and could not move: it is left alone while it holds as many.
     pub(crate) unmovable: u32,
+    /// The records in it that expire, alive or not.
+    pub(crate) expiring: Expiring,
+    /// Of the live records those that expire, and their bytes.
+    pub(crate) live_expiring: u32,
+    pub(crate) live_expiring_bytes: u64,
+    /// Of the dead records those that expire or have expired.
+    pub(crate) dead_expiring: u32,
+    /// Of those, records that were the newest of their keys when they expired: each is kept like a tombstone. After a start
+    /// from a checkpoint there may be more, see `may_keep_headers`.
+    pub(crate) expired_headers: u32,
+    /// Any of the dead records that have expired may be one.
+    pub(crate) may_keep_headers: bool,
 }
 
 impl Segment {
@@ -97,6 +110,12 @@ impl Segment {
             version_min: Version::MAX,
             copy_version_min: Version::MAX,
             unmovable: 0,
+            expiring: Expiring::NONE,
+            live_expiring: 0,
+            live_expiring_bytes: 0,
+            dead_expiring: 0,
+            expired_headers: 0,
+            may_keep_headers: false,
         }
     }
 
@@ -116,17 +135,72 @@ impl Segment {
     pub(crate) fn become_unreadable(&mut self) {
         self.state = SegmentState::Lost;
         self.dead_records = 1;
+        self.dead_expiring = 0;
         self.version_min = Version::NONE;
     }
 
-    /// No dead record in it is older; `None` if there is no dead record.
-    fn pin(&self) -> Option<Version> {
-        if !self.holds_log() || self.dead_records == 0 {
+    /// No dead record in it is older that could come back; `None` if there is none. One that has expired by `time` comes back
+    /// as expired.
+    fn pin(&self, time: ExpirySeconds) -> Option<Version> {
+        let gone = match self.has_expired(time) {
+            true => self.dead_expiring,
+            false => 0,
+        };
+        if !self.holds_log() || self.dead_records <= gone {
             return None;
         }
         let of_copies = (self.dead_copies > 0).then_some(self.copy_version_min);
         let of_others = (self.dead_records > self.dead_copies).then_some(self.version_min);
         of_copies.into_iter().chain(of_others).min()
+    }
+
+    /// True if all records in it have expired by `time` that ever do.
+    const fn has_expired(&self, time: ExpirySeconds) -> bool {
+        self.expiring.last.get() <= time.get()
+    }
+
+    /// What lives in it and has not expired by `time`, as far as the segment as a whole tells: records and bytes.
+    pub(crate) fn lasting(&self, time: ExpirySeconds) -> (u32, u64) {
+        if !self.has_expired(time) {
+            return (self.live_records, self.live_bytes);
+        }
+        (
+            self.live_records.saturating_sub(self.live_expiring),
+            self.live_bytes.saturating_sub(self.live_expiring_bytes),
+        )
+    }
+
+    /// How many headers of expired records may have to be kept, those included that have not been taken out of the index yet.
+    pub(crate) const fn headers(&self, time: ExpirySeconds) -> u32 {
+        let known = match self.may_keep_headers {
+            true => self.dead_expiring,
+            false => self.expired_headers,
+        };
+        match self.has_expired(time) {
+            true => known + self.live_expiring,
+            false => known,
+        }
+    }
+
+    /// True if headers of expired records in it may have to be kept.
+    pub(crate) const fn may_hold_headers(&self) -> bool {
+        self.expired_headers > 0 || self.may_keep_headers
+    }
+
+    /// True if tombstones and headers of expired records in it are all older than `pin`.
+    pub(crate) fn is_buried(&self, pin: Version) -> bool {
+        let has_headers = self.may_hold_headers();
+        let may_drop = is_planted(PlantedBug::DropExpiredHeader);
+        (self.tombstones == 0 || self.tombstone_version_max < pin)
+            && (!has_headers || self.expiring.version_max < pin || may_drop)
+    }
+
+    /// Neither tombstones nor headers in it are needed any more.
+    pub(crate) const fn forget_buried(&mut self) {
+        self.tombstones = 0;
+        self.tombstone_version_max = Version::NONE;
+        self.expired_headers = 0;
+        self.may_keep_headers = false;
     }
 
     /// A live record of `length` is not live any more.
@@ -195,6 +269,8 @@ pub(crate) struct SegmentTable {
     nothing_freeable: bool,
     /// The same for a search for a segment to reclaim.
     nothing_reclaimable: bool,
+    /// What expires up to here has expired, for good.
+    expired: ExpirySeconds,
 }
 
 /// How many segments are in which condition.
@@ -216,6 +292,10 @@ pub struct SegmentCounts {
     pub dead_copies: u64,
     /// No record that was replaced or deleted and stands in the log yet is older; tombstones below it are not needed.
     pub pin: Version,
+    /// Records that have expired and whose headers are kept like tombstones.
+    pub expired_headers: u64,
+    /// Live records that expire at some time, those included that have and are not removed yet.
+    pub expiring: u64,
     /// Of all, those that hold pages of checkpoints: in use, and given to the log when it has no other.
     pub checkpoints: u64,
 }
@@ -244,6 +324,7 @@ impl SegmentTable {
             checkpoints: 0,
             nothing_freeable: false,
             nothing_reclaimable: false,
+            expired: ExpirySeconds::NEVER,
         }
     }
 
@@ -349,6 +430,31 @@ impl SegmentTable {
         self.nothing_reclaimable = true;
     }
 
+    /// Up to when records have expired for good.
+    pub(crate) const fn expired(&self) -> ExpirySeconds {
+        self.expired
+    }
+
+    /// Records have expired for good up to `expired`.
+    pub(crate) fn note_time(&mut self, expired: ExpirySeconds) {
+        if expired.get() > self.expired.get() {
+            self.expired = expired;
+            self.nothing_freeable = false;
+            self.nothing_reclaimable = false;
+        }
+    }
+
+    /// True if the index may hold entries of records that have expired since `since`.
+    pub(crate) fn may_hold_expired(&self, since: ExpirySeconds) -> bool {
+        let up_to = self.expired.get();
+        self.segments.iter().any(|segment| {
+            let expiring = &segment.expiring;
+            segment.live_expiring > 0
+                && expiring.first.get() <= up_to
+                && expiring.last.get() > since.get()
+        })
+    }
+
     /// What must be kept of all of them.
     pub(crate) const fn held(&self) -> Held {
         self.held
@@ -410,9 +516,7 @@ impl SegmentTable {
                 } else {
                     lowest.0
                 };
-                let buried = segment.tombstones == 0
-                    || segment.tombstone_version_max < pin
-                    || is_planted(PlantedBug::IgnorePin);
+                let buried = segment.is_buried(pin) || is_planted(PlantedBug::IgnorePin);
                 buried && !(segment.declares_void && self.has_unsealed_before(segment.first_lsn))
             })
             .map(|(number, _)| number);
@@ -425,7 +529,7 @@ impl SegmentTable {
     pub(crate) fn pins(&self) -> ((Version, Option<SegmentNumber>), Version) {
         let (mut lowest, mut second) = ((Version::MAX, None), Version::MAX);
         for (number, segment) in self.iter() {
-            let Some(pin) = segment.pin() else {
+            let Some(pin) = segment.pin(self.expired) else {
                 continue;
             };
             if pin < lowest.0 {
@@ -482,6 +586,8 @@ impl SegmentTable {
             dead_records: sum(|segment| segment.dead_records),
             dead_copies: sum(|segment| segment.dead_copies),
             pin: self.pins().0.0,
+            expired_headers: sum(|segment| segment.expired_headers),
+            expiring: sum(|segment| segment.live_expiring),
             checkpoints: u64_of(self.checkpoints),
         }
     }
@@ -493,7 +599,11 @@ impl SegmentTable {
 
 #[cfg(test)]
 mod tests {
+    use corelith_index::{Digest, Generation, SetId};
+
     use super::*;
+    use crate::format::record_header::RecordFlags;
+    use crate::format::summary::{Holdings, RecordRow, SummaryRow};
 
     fn table(count: u64) -> SegmentTable {
         let places = (0..count)
@@ -533,13 +643,14 @@ mod tests {
         // Segment 0: a record of version 5 beside a live one; segment 1: the tombstone, version 9.
         let (first, second) = (SegmentNumber::new(0), SegmentNumber::new(1));
         let (here, there) = (address(&table, 0), address(&table, 0));
-        table.note_live(here, length);
-        table.note_live(there, length);
-        table.note_dead(here, length, false);
+        let never = ExpirySeconds::NEVER;
+        table.note_live(here, length, never);
+        table.note_live(there, length, never);
+        table.note_dead(here, length, (false, never));
         table.note_tombstone(second, Version::new(9));
         assert_eq!(table.freeable(), None);
         // The live neighbour dies: segment 0 can go, and only when it is durably free, segment 1.
-        table.note_dead(there, length, false);
+        table.note_dead(there, length, (false, never));
         assert_eq!(table.freeable(), Some(first));
         table.set_state(first, SegmentState::Freeing);
         assert_eq!(table.freeable(), None);
@@ -547,6 +658,87 @@ mod tests {
             segment.become_free(Life::new(1), Lsn::new(300))
         });
         assert_eq!(table.freeable(), Some(second));
+    }
+
+    fn row(version: u64, expiry: ExpirySeconds) -> RecordRow {
+        RecordRow {
+            offset_bytes: 8192,
+            content_bytes: 40,
+            flags: RecordFlags::NONE,
+            version: Version::new(version),
+            digest: Digest::from_bytes([7; 20]),
+            generation: Generation::FIRST,
+            set: SetId::NONE,
+            expiry,
+        }
+    }
+
+    /// Segment 0 holds a dead record of version 5 that expires at `older`, beside a live one; segment 1 the version behind it, 9,
+    /// which has expired at 100.
+    fn with_header(older: ExpirySeconds) -> SegmentTable {
+        let mut table = sealed(2);
+        let length = RecordLength::round_up(100).unwrap();
+        let (first, second) = (address(&table, 0), address(&table, 1));
+        let (never, expiry) = (ExpirySeconds::NEVER, ExpirySeconds::new(100));
+        table.note_row(SegmentNumber::new(0), &row(5, older));
+        table.note_live(first, length, older);
+        table.note_live(first, length, never);
+        table.note_dead(first, length, (false, older));
+        table.note_row(SegmentNumber::new(1), &row(9, expiry));
+        table.note_live(second, length, expiry);
+        table.note_time(expiry);
+        table.note_expired(second, length, (false, expiry));
+        table
+    }
+
+    #[test]
+    fn the_header_of_an_expired_record_stays_while_an_older_version_could_come_back() {
+        for older in [ExpirySeconds::NEVER, ExpirySeconds::new(200)] {
+            let mut table = with_header(older);
+            assert_eq!(table.freeable(), None, "{older:?}");
+            let length = RecordLength::round_up(100).unwrap();
+            let live = address(&table, 0);
+            table.note_dead(live, length, (false, ExpirySeconds::NEVER));
+            assert_eq!(table.freeable(), Some(SegmentNumber::new(0)));
+        }
+    }
+
+    #[test]
+    fn what_comes_back_as_expired_keeps_no_header_and_no_tombstone() {
+        let mut table = with_header(ExpirySeconds::new(100));
+        table.note_tombstone(SegmentNumber::new(1), Version::new(10));
+        assert_eq!(table.freeable(), Some(SegmentNumber::new(1)));
+        // Until time has come that far for certain, it does.
+        let mut table = with_header(ExpirySeconds::new(101));
+        assert_eq!(table.freeable(), None);
+        table.note_time(ExpirySeconds::new(101));
+        assert_eq!(table.freeable(), Some(SegmentNumber::new(1)));
+    }
+
+    #[test]
+    fn after_a_start_from_pages_any_dead_record_that_has_expired_may_be_a_header() {
+        let mut table = sealed(2);
+        let mut expiring = Expiring::NONE;
+        expiring.add(&row(9, ExpirySeconds::new(100)));
+        let holdings = Holdings {
+            expiring,
+            ..Holdings::of(&[SummaryRow::Record(row(9, ExpirySeconds::new(100)))])
+        };
+        let live = RecordLength::round_up(100).unwrap();
+        let first = address(&table, 0);
+        table.note_live(first, live, ExpirySeconds::NEVER);
+        table.note_live(first, live, ExpirySeconds::NEVER);
+        table.note_dead(first, live, (false, ExpirySeconds::NEVER));
+        for (expired, freeable) in [(99, Some(SegmentNumber::new(1))), (100, None)] {
+            let settled = Settled {
+                holdings,
+                live_truncations: 0,
+                copies: 0,
+                expired: ExpirySeconds::new(expired),
+            };
+            table.settle_accounts(SegmentNumber::new(1), &settled);
+            assert_eq!(table.freeable(), freeable, "{expired}");
+        }
     }
 
     #[test]

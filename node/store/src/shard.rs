@@ -13,6 +13,7 @@ use crate::announced::Announced;
 use crate::checkpoint::{CheckpointPace, Checkpoints};
 use crate::commit::Commit;
 use crate::damage::DeviceTold;
+use crate::expiry::Expiry;
 use crate::format::fields::u64_of;
 use crate::joined_reads::JoinedReads;
 use crate::limits::INDEX_ADMITTED_PERCENT;
@@ -27,7 +28,7 @@ use crate::recovery::{RecoveryReport, recover};
 use crate::segments::{SegmentCounts, SegmentTable};
 use crate::sets::{SetError, SetTable};
 use crate::state::{AttachedDevice, Counters, ShardCore, State};
-use crate::store_clock::StoreClock;
+use crate::store_clock::{ClockDoubt, StoreClock};
 use crate::truncation::{Truncate, TruncateError, Truncations};
 use crate::turns::KeyTurns;
 use crate::volume::Volume;
@@ -93,6 +94,8 @@ pub struct ShardStatistics {
     pub may_be_stale: bool,
     /// Truncations whose records are not all out of the index yet.
     pub truncations_unswept: u64,
+    /// Expired records are not removed, because the clock is not trusted.
+    pub is_clock_doubtful: bool,
     /// Everything up to here is in pages of checkpoints, durably.
     pub checkpoint_lsn: Lsn,
     /// Its record cache.
@@ -260,6 +263,23 @@ impl Shard {
         self.core.truncate(target).await
     }
 
+    /// Some time has passed: what has expired is taken out of the index and of its segments in the background, a bounded part with
+    /// each call. The owner calls it about once a second.
+    pub fn tick(&self) {
+        self.core.tick();
+    }
+
+    /// Why the wall clock is not trusted just now, if it is not: expired records are invisible, and not removed.
+    #[must_use]
+    pub fn clock_doubt(&self) -> Option<ClockDoubt> {
+        self.core.clock.doubt()
+    }
+
+    /// An operator says that the wall clock is right as it is.
+    pub fn confirm_clock(&self) {
+        self.core.clock.confirm();
+    }
+
     /// The number of the set called `name`, made durable if it is new.
     ///
     /// # Errors
@@ -366,6 +386,7 @@ impl Shard {
             clock_ahead_ms: self.core.clock.too_far_ahead_ms().unwrap_or(0),
             may_be_stale: self.core.stale.get(),
             truncations_unswept: state.truncations.unswept_count(),
+            is_clock_doubtful: self.core.clock.doubt().is_some(),
             checkpoint_lsn: state.checkpoints.complete_lsn(),
             record_cache: state
                 .record_cache
@@ -380,6 +401,7 @@ impl Shard {
         self.core.closing.set(true);
         self.core.work.notify_all();
         self.core.room.notify_all();
+        self.core.ticks.notify_all();
     }
 
     pub(crate) fn core(&self) -> &ShardCore {
@@ -412,11 +434,7 @@ fn empty_core(
         }
     })?;
     let state = State {
-        index: Index::new(
-            index_shard,
-            options.index_memory_bytes / 100 * INDEX_ADMITTED_PERCENT,
-        )
-        .prepare_memory_with(advise_huge_pages),
+        index: empty_index(index_shard, options),
         index_memory_bytes: options.index_memory_bytes,
         index_full_told_ms: None,
         segments: SegmentTable::new(places, label.segment_bytes),
@@ -434,6 +452,7 @@ fn empty_core(
         acknowledged: 0,
         sets: SetTable::default(),
         truncations: Truncations::default(),
+        expiry: Expiry::default(),
         checkpoints: Checkpoints::new(options.checkpoint),
         record_cache,
         counters: Counters::default(),
@@ -452,11 +471,17 @@ fn empty_core(
         joined_reads: JoinedReads::new(),
         work: Notify::default(),
         room: Notify::default(),
+        ticks: Notify::default(),
         closing: Cell::new(false),
         preparing: Cell::new(0),
         stale: Cell::new(false),
         logical_block_bytes,
     })
+}
+
+fn empty_index(shard: IndexShard, options: &ShardOptions) -> Index {
+    let admitted_bytes = options.index_memory_bytes / 100 * INDEX_ADMITTED_PERCENT;
+    Index::new(shard, admitted_bytes).prepare_memory_with(advise_huge_pages)
 }
 
 /// Where the segments of a shard stand, if there are any and all of them can be addressed.

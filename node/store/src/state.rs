@@ -7,7 +7,10 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use corelith_index::{Digest, Entry, Index, IndexFull, RecordAddress, RecordLength, ScanPosition};
+use corelith_index::{
+    Digest, Entry, ExpirySeconds, Index, IndexFull, PartitionId, RecordAddress, RecordLength,
+    ScanPosition,
+};
 use corelith_io::{BufferPool, Device, DeviceKind, advise_huge_pages};
 use hashbrown::HashMap;
 
@@ -16,6 +19,7 @@ use crate::announced::Announced;
 use crate::batch::{Appended, Batch, Writes};
 use crate::checkpoint::Checkpoints;
 use crate::damage::DeviceTold;
+use crate::expiry::Expiry;
 use crate::format::batch_header::BATCH_HEADER_BYTES;
 use crate::format::binding::DeviceBinding;
 use crate::format::fields::u64_of;
@@ -58,6 +62,14 @@ pub(crate) struct TagKey {
 }
 
 impl TagKey {
+    /// Of the entry at `position` of `partition`.
+    pub(crate) const fn at(partition: PartitionId, position: ScanPosition) -> Self {
+        Self {
+            partition: partition.get(),
+            tag: position.get(),
+        }
+    }
+
     pub(crate) fn of(digest: &Digest) -> Self {
         Self {
             partition: digest.partition().get(),
@@ -96,6 +108,7 @@ pub(crate) struct State {
     pub(crate) reclaim: Reclaim,
     pub(crate) sets: SetTable,
     pub(crate) truncations: Truncations,
+    pub(crate) expiry: Expiry,
     pub(crate) checkpoints: Checkpoints,
     /// `None` if the shard was given no memory for one.
     pub(crate) record_cache: Option<RecordCache>,
@@ -123,6 +136,14 @@ pub struct Counters {
     pub reclaim_damaged: u64,
     /// Tombstones that were not needed any more when reclaim met them.
     pub tombstones_dropped: u64,
+    /// Records that had expired and were taken out of the index.
+    pub expired_records: u64,
+    /// Bytes of those, as the index rounds them.
+    pub expired_bytes: u64,
+    /// Of those that reclaim met, records of which the header had to be kept: it was copied as a tombstone.
+    pub expired_headers_moved: u64,
+    /// Sweeps that looked for expired records through all of the index.
+    pub expiry_sweeps: u64,
     /// Bytes of those batches, padding and batch headers included.
     pub batch_bytes: u64,
     /// Bytes of those batches behind their last record, up to the write unit.
@@ -194,6 +215,8 @@ pub(crate) struct ShardCore {
     pub(crate) work: Notify,
     /// Room for writers that wait.
     pub(crate) room: Notify,
+    /// Some time has passed.
+    pub(crate) ticks: Notify,
     pub(crate) closing: Cell<bool>,
     /// Long contents that are being copied for batches which have no place yet.
     pub(crate) preparing: Cell<usize>,
@@ -248,6 +271,7 @@ impl State {
         for appended in &batch.writes.records {
             let stored = RecordHeader::stored_bytes(appended.row.content_bytes.into());
             filled_bytes += stored;
+            self.segments.note_row(batch.segment, &appended.row);
             if appended.row.flags.contains(RecordFlags::MOVED) {
                 self.apply_move(batch, appended);
                 continue;
@@ -308,9 +332,11 @@ impl State {
             length: length_of(appended),
         };
         let replaced = self.sets.define(appended.row.set, name, place);
-        self.segments.note_live(place.address, place.length);
+        let never = ExpirySeconds::NEVER;
+        self.segments.note_live(place.address, place.length, never);
         if let Some(old) = replaced {
-            self.segments.note_dead(old.address, old.length, false);
+            self.segments
+                .note_dead(old.address, old.length, (false, never));
         }
     }
 
@@ -320,7 +346,8 @@ impl State {
             .previous
             .and_then(|old| self.index.remove(&row.digest, old).zip(Some(old)));
         if let Some((entry, old)) = removed {
-            self.segments.note_dead(old, entry.length, entry.is_moved);
+            self.segments
+                .note_dead(old, entry.length, (entry.is_moved, entry.expiry));
             if let Some(cache) = &mut self.record_cache {
                 cache.remove(old);
             }
@@ -352,12 +379,15 @@ impl State {
         match replaced {
             Some((replaced, old)) => {
                 self.segments
-                    .note_dead(old, replaced.length, replaced.is_moved);
-                self.segments.note_live(appended.address, entry.length);
+                    .note_dead(old, replaced.length, (replaced.is_moved, replaced.expiry));
+                self.segments
+                    .note_live(appended.address, entry.length, entry.expiry);
             }
             // A new key, or one whose old entry was a truncated record's and has been swept out.
             None => match self.index.insert(&row.digest, entry) {
-                Ok(()) => self.segments.note_live(appended.address, entry.length),
+                Ok(()) => self
+                    .segments
+                    .note_live(appended.address, entry.length, entry.expiry),
                 Err(_) => self.counters.index_refusals += 1,
             },
         }

@@ -5,12 +5,18 @@
 //! monotonic clock than it may be, this one goes on as if it had not stepped, and no write of a client is taken. Decision
 //! 25 has the rule and what it is measured against. Time costs one reading of the wall clock, a second one a minute.
 
+mod trust;
+
 use std::cell::Cell;
 
 use corelith_index::ExpirySeconds;
 use corelith_io::Clock;
 
+use self::trust::{ClockTrust, Moment};
 use crate::limits::{CLOCK_BELIEVED_MS, CLOCK_JUMP_MAX_DEFAULT_MS};
+use crate::planted::{PlantedBug, is_planted};
+
+pub use self::trust::ClockDoubt;
 
 /// Wall time that does not run backwards past what the log has seen.
 pub(crate) struct StoreClock {
@@ -21,6 +27,8 @@ pub(crate) struct StoreClock {
     jump_max_ms: Cell<u64>,
     /// How far it is, while that is too far; else 0.
     ahead_ms: Cell<u64>,
+    /// Whether it is trusted with what is final.
+    trust: ClockTrust,
 }
 
 /// A time that was right, and when that was.
@@ -36,9 +44,11 @@ impl StoreClock {
             time_ms: clock.wall_ms(),
             monotonic_ns: clock.monotonic_ns(),
         };
+        let trust = ClockTrust::new(Moment::of(&clock));
         Self {
             clock,
             floor_ms: Cell::new(0),
+            trust,
             believed: Cell::new(believed),
             jump_max_ms: Cell::new(CLOCK_JUMP_MAX_DEFAULT_MS),
             ahead_ms: Cell::new(0),
@@ -96,6 +106,11 @@ impl StoreClock {
     pub(crate) fn set_jump_max_ms(&self, jump_max_ms: u64) {
         self.jump_max_ms.set(jump_max_ms.max(CLOCK_BELIEVED_MS));
         self.now_ms();
+        self.trust.allow(jump_max_ms);
+        if jump_max_ms == u64::MAX {
+            // That is how an operator says that the clock is right.
+            self.trust.confirm(Moment::of(&self.clock));
+        }
     }
 
     /// Never to be behind `time_ms` again.
@@ -107,6 +122,8 @@ impl StoreClock {
     /// much later it is than anything that the log has seen; `None` if that has seen nothing.
     pub(crate) fn begin(&self) -> Option<u64> {
         let (wall_ms, floor_ms) = (self.clock.wall_ms(), self.floor_ms.get());
+        let found = (floor_ms, self.jump_max_ms.get());
+        self.trust.begin(Moment::of(&self.clock), found);
         self.believed.set(Believed {
             time_ms: wall_ms.max(floor_ms),
             monotonic_ns: self.clock.monotonic_ns(),
@@ -116,10 +133,47 @@ impl StoreClock {
 
     /// True if `expiry` has come.
     pub(crate) fn is_past(&self, expiry: ExpirySeconds) -> bool {
-        if expiry.is_never() {
-            return false;
-        }
-        let now_seconds = self.now_ms() / 1000;
-        now_seconds.saturating_sub(ExpirySeconds::UNIX_OFFSET_SECONDS) >= u64::from(expiry.get())
+        !expiry.is_never() && seconds_of(self.now_ms()) >= u64::from(expiry.get())
     }
+
+    /// Up to when records have expired for good; `None` while the clock is doubtful. The clock is never behind it again.
+    pub(crate) fn removable(&self) -> Option<ExpirySeconds> {
+        if self.doubt().is_some() && !is_planted(PlantedBug::RemoveInDoubt) {
+            return None;
+        }
+        Some(expired_at(self.now_ms()))
+    }
+
+    /// Why the clock is not trusted with what is final just now, if it is not.
+    pub(crate) fn doubt(&self) -> Option<ClockDoubt> {
+        self.trust
+            .doubt(Moment::of(&self.clock), self.floor_ms.get())
+    }
+
+    /// An operator says that the wall clock is right as it is.
+    pub(crate) fn confirm(&self) {
+        self.trust.confirm(Moment::of(&self.clock));
+    }
+
+    /// The doubt, if it has come up or gone since this was asked last; `None` if nothing has changed.
+    pub(crate) fn news(&self) -> Option<Option<ClockDoubt>> {
+        let doubt = self.doubt();
+        self.trust.has_news(doubt).then_some(doubt)
+    }
+}
+
+/// What expires up to here has expired at `unix_ms`.
+pub(crate) fn expired_at(unix_ms: u64) -> ExpirySeconds {
+    let seconds = seconds_of(unix_ms);
+    ExpirySeconds::new(u32::try_from(seconds).unwrap_or(u32::MAX))
+}
+
+/// True if what expires at `expiry` has expired by `time`.
+pub(crate) const fn is_expired_by(expiry: ExpirySeconds, time: ExpirySeconds) -> bool {
+    !expiry.is_never() && expiry.get() <= time.get()
+}
+
+/// On the scale of expiries.
+fn seconds_of(unix_ms: u64) -> u64 {
+    (unix_ms / 1000).saturating_sub(ExpirySeconds::UNIX_OFFSET_SECONDS)
 }

@@ -13,8 +13,8 @@ mod kept;
 use std::rc::Rc;
 
 use corelith_index::{
-    Digest, Entry, ExpirySeconds, Generation, PartitionId, RecordAddress, RecordLength,
-    ScanPosition, Scanned, SetId, Shard as IndexShard,
+    Digest, Entry, ExpirySeconds, Generation, PartitionId, RecordAddress, RecordLength, Scanned,
+    SetId,
 };
 use hashbrown::HashMap;
 
@@ -23,7 +23,7 @@ use crate::commit::Commit;
 use crate::committer::{Event, Work};
 use crate::format::record_header::RecordFlags;
 use crate::format::summary::RecordRow;
-use crate::limits::{SWEEP_ENTRIES_MAX, SWEEP_SCAN_ENTRIES, SWEEP_SCANS_MAX};
+use crate::index_walk::WalkPosition;
 use crate::outcome::{BatchEnd, Outcome};
 use crate::pause::yield_once;
 use crate::place::{RecordPlace, SegmentNumber};
@@ -244,7 +244,8 @@ impl State {
         }
         // As long as entries of its records are in the index they count as live where they stand, and pin
         // nothing: it must itself be live for as long.
-        self.segments.note_live(address, length);
+        self.segments
+            .note_live(address, length, ExpirySeconds::NEVER);
         let truncations = &mut self.truncations;
         truncations.count += 1;
         truncations.unswept_count += 1;
@@ -306,36 +307,6 @@ impl State {
         }
     }
 
-    /// Looks at the next entries of the index and takes those out whose records are deleted. Returns where to
-    /// go on, and how many it has taken out.
-    fn sweep_step(&mut self, mut at: SweepPosition) -> (Option<SweepPosition>, u64) {
-        let mut removed = 0;
-        let mut looked_at = 0;
-        let mut found = Vec::new();
-        for _ in 0..SWEEP_SCANS_MAX {
-            found.clear();
-            let next = self
-                .index
-                .scan(at.partition, at.from, SWEEP_SCAN_ENTRIES, &mut found);
-            looked_at += found.len();
-            for scanned in &found {
-                removed += u64::from(self.sweep_entry(at.partition, scanned));
-            }
-            let following = match next {
-                Some(from) => Some(SweepPosition { from, ..at }),
-                None => SweepPosition::behind(at.partition, self.index.shard()),
-            };
-            let Some(following) = following else {
-                return (None, removed);
-            };
-            at = following;
-            if looked_at >= SWEEP_ENTRIES_MAX {
-                break;
-            }
-        }
-        (Some(at), removed)
-    }
-
     fn sweep_entry(&mut self, partition: PartitionId, scanned: &Scanned) -> bool {
         let entry = &scanned.entry;
         if !self.truncations.covers(&self.segments, entry) {
@@ -344,7 +315,8 @@ impl State {
         let old = entry.address;
         let removed = self.index.remove_at(partition, scanned.position, old);
         if let Some(entry) = removed {
-            self.segments.note_dead(old, entry.length, entry.is_moved);
+            self.segments
+                .note_dead(old, entry.length, (entry.is_moved, entry.expiry));
         }
         removed.is_some()
     }
@@ -352,9 +324,9 @@ impl State {
     /// A whole sweep at once, where nothing else is to run meanwhile.
     pub(crate) fn sweep_at_once(&mut self) {
         let up_to = self.truncations.count;
-        let mut at = SweepPosition::first(self.index.shard());
+        let mut at = WalkPosition::first(self.index.shard());
         while let Some(position) = at {
-            (at, _) = self.sweep_step(position);
+            at = self.walk_step(position, Self::sweep_entry).next;
         }
         self.end_sweep(up_to);
     }
@@ -376,31 +348,6 @@ impl State {
             if let Some(place) = RecordPlace::unpack(cutoff.address, segments.segment_bytes()) {
                 segments.note_tombstone(place.segment, cutoff.version);
             }
-        }
-    }
-}
-
-/// Where a sweep goes on.
-#[derive(Clone, Copy)]
-struct SweepPosition {
-    partition: PartitionId,
-    from: ScanPosition,
-}
-
-impl SweepPosition {
-    fn first(shard: IndexShard) -> Option<Self> {
-        shard.partitions().next().map(Self::at_start)
-    }
-
-    fn behind(partition: PartitionId, shard: IndexShard) -> Option<Self> {
-        let next = PartitionId::new(partition.get().saturating_add(shard.count()));
-        next.ok().map(Self::at_start)
-    }
-
-    const fn at_start(partition: PartitionId) -> Self {
-        Self {
-            partition,
-            from: ScanPosition::START,
         }
     }
 }
@@ -506,16 +453,19 @@ pub(crate) fn start_sweep(core: &Rc<ShardCore>, work: &mut Work) {
 async fn sweep(core: &ShardCore) {
     let (up_to, mut at) = {
         let state = core.state.borrow();
-        let first = SweepPosition::first(state.index.shard());
+        let first = WalkPosition::first(state.index.shard());
         (state.truncations.count, first)
     };
     while let Some(position) = at {
         if core.closing.get() {
             return;
         }
-        let (next, removed) = core.state.borrow_mut().sweep_step(position);
-        at = next;
-        if removed > 0 {
+        let walked = core
+            .state
+            .borrow_mut()
+            .walk_step(position, State::sweep_entry);
+        at = walked.next;
+        if walked.removed > 0 {
             // A segment may hold nothing any more.
             core.work.notify_all();
         }

@@ -243,6 +243,7 @@ impl ShardCore {
                 entry,
                 record,
                 twin,
+                ..
             } => Newest::Durable {
                 entry,
                 record: Some(record),
@@ -386,7 +387,7 @@ impl ShardCore {
         let stored = self.check_length(record)?;
         match self.admit(record) {
             // The sweep makes room, and wakes who waits for it.
-            Err(WriteError::IndexFull) if self.state.borrow().truncations.is_unswept() => {
+            Err(WriteError::IndexFull) if self.index_may_shrink() => {
                 return Ok(Append::Wait);
             }
             admitted => admitted?,
@@ -421,6 +422,12 @@ impl ShardCore {
             self.want(&outcome);
         }
         Ok(Append::Done(appended, outcome))
+    }
+
+    /// True if something is about to take entries out of the index.
+    fn index_may_shrink(&self) -> bool {
+        let state = &mut *self.state.borrow_mut();
+        state.truncations.is_unswept() || self.may_expire(state)
     }
 
     /// What the record takes in the log, in bytes, or an error if that is too much.

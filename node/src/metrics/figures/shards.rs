@@ -299,6 +299,36 @@ pub(super) const LOG: &[Family] = &[
         of_shard(|shard| counters(shard).tombstones_dropped),
     ),
     family(
+        "corelith_expired_records_total",
+        "Expired records removed from the index; their space comes back with their segments.",
+        Counter,
+        of_shard(|shard| counters(shard).expired_records),
+    ),
+    family(
+        "corelith_expired_bytes_total",
+        "Bytes of those records.",
+        Counter,
+        of_shard(|shard| counters(shard).expired_bytes),
+    ),
+    family(
+        "corelith_expired_headers_moved_total",
+        "Expired records whose header reclaim had to keep, as a tombstone, because an older version is in the log yet.",
+        Counter,
+        of_shard(|shard| counters(shard).expired_headers_moved),
+    ),
+    family(
+        "corelith_expiry_sweeps_total",
+        "Sweeps through the index that looked for expired records.",
+        Counter,
+        of_shard(|shard| counters(shard).expiry_sweeps),
+    ),
+    family(
+        "corelith_clock_doubtful",
+        "1 while the wall clock is not trusted, else 0: expired records are invisible and not removed.",
+        Gauge,
+        of_shard(|shard| u64::from(shard.statistics.is_clock_doubtful)),
+    ),
+    family(
         "corelith_log_overhead_bytes_total",
         "Bytes written beside batches: headers, summaries, zeros.",
         Counter,

@@ -13,7 +13,7 @@ pub use blocks::{
     encode_blocks,
 };
 pub(crate) use blocks::{begin_parity, encode_data_blocks, finish_parity, is_sound_block};
-pub use footer::{FOOTER_BYTES, FOOTER_COPIES, FOOTER_MAGIC, Footer, Holdings};
+pub use footer::{Expiring, FOOTER_BYTES, FOOTER_COPIES, FOOTER_MAGIC, Footer, Holdings};
 pub use row::{BatchRow, RecordRow, SUMMARY_ROW_BYTES, SummaryRow};
 
 use super::fields::u64_of;

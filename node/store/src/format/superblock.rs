@@ -18,7 +18,7 @@ pub const SUPERBLOCK_BLOCK_BYTES: u64 = 4096;
 /// First eight bytes: "CORELITH".
 pub const SUPERBLOCK_MAGIC: u64 = u64::from_le_bytes(*b"CORELITH");
 /// The format that this code writes and reads.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
 /// Feature bits that this code knows, of the kind that a reader may not ignore.
 pub const INCOMPATIBLE_FEATURES_KNOWN: u64 = 0;
 /// Feature bits that this code knows, of the kind that only a writer may not ignore.
@@ -431,12 +431,12 @@ mod tests {
     fn golden_bytes() {
         let block = sample().encode();
         assert_eq!(&block[..8], b"CORELITH");
-        assert_eq!(block[12..16], [2, 0, 0, 0]);
+        assert_eq!(block[12..16], [3, 0, 0, 0]);
         assert_eq!(block[16..24], [3, 0, 0, 0, 0, 0, 0, 0]);
         assert_eq!(block[80..86], [1, 0, 2, 0, 8, 0]);
         assert_eq!(block[92..96], [0, 0x10, 0, 0]);
         assert_eq!(&block[144..149], b"\x04test");
-        assert_eq!(block[8..12], [0x0c, 0x6e, 0x23, 0x5d]);
+        assert_eq!(block[8..12], [0xab, 0x92, 0xe4, 0x28]);
     }
 
     #[test]

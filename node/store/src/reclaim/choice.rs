@@ -1,5 +1,7 @@
 //! Which segment to reclaim next.
 
+use corelith_index::ExpirySeconds;
+
 use super::victim::Victim;
 use crate::Version;
 use crate::limits::{RECLAIM_GAIN_SHARE, TOMBSTONE_BYTES, TOMBSTONE_PERCENT_MAX};
@@ -75,8 +77,13 @@ impl ShardCore {
             return None;
         }
         let payload = payload_bytes(state.log.geometry());
+        // What has expired is not moved, unless the clock is doubted.
+        let expired = match self.clock.removable() {
+            Some(_) => state.segments.expired(),
+            None => ExpirySeconds::NEVER,
+        };
         let gain = |(number, segment): (SegmentNumber, &Segment)| {
-            let needed = segment.needed_bytes(pins.of_others(number));
+            let needed = segment.needed_bytes(pins.of_others(number), expired);
             (payload.saturating_sub(needed), number)
         };
         let candidates = state
@@ -102,7 +109,7 @@ impl ShardCore {
     fn is_eligible(&self, state: &State, segment: &Segment) -> bool {
         let is_stuck = segment.unmovable > 0 && segment.live_records.max(1) >= segment.unmovable;
         segment.state == SegmentState::Sealed
-            && (segment.live_records > 0 || segment.tombstones > 0)
+            && (segment.live_records > 0 || segment.tombstones > 0 || segment.may_hold_headers())
             && segment.writes_in_flight == 0
             && !is_stuck
             && !self.is_slot_fenced(segment.place.slot)
@@ -128,13 +135,23 @@ impl State {
 }
 
 impl Segment {
-    /// What of it has to be moved, in bytes, if tombstones below `pin` need not.
-    fn needed_bytes(&self, pin: Version) -> u64 {
+    /// What of it has to be moved, in bytes, if tombstones below `pin` need not, nor what has `expired` but for its headers.
+    fn needed_bytes(&self, pin: Version, expired: ExpirySeconds) -> u64 {
         let tombstones = if self.tombstone_version_max < pin {
             0
         } else {
             self.tombstones
         };
-        needed_bytes(self.live_bytes, self.live_records.into(), tombstones.into())
+        let headers = if self.expiring.version_max < pin {
+            0
+        } else {
+            self.headers(expired)
+        };
+        let (records, bytes) = self.lasting(expired);
+        needed_bytes(
+            bytes,
+            records.into(),
+            u64::from(tombstones) + u64::from(headers),
+        )
     }
 }

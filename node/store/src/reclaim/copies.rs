@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use corelith_index::Entry;
+use corelith_index::{Entry, ExpirySeconds};
 
 use super::fate::{Fate, Kind};
 use super::victim::{Survivor, Victim};
@@ -37,7 +37,7 @@ impl ShardCore {
     pub(super) fn try_move(
         &self,
         victim: &Victim,
-        (survivor, record): (&Survivor, &Record),
+        (survivor, record): (&Survivor, Option<&Record>),
         prepared: &mut Option<Prepared>,
         asked: &Option<Vec<Entry>>,
     ) -> Result<Step, CopyError> {
@@ -51,7 +51,10 @@ impl ShardCore {
             Fate::Ask(candidates) => return Ok(Step::Ask(candidates)),
             Fate::Lives(kind) => kind,
         };
-        let copy = copy_of((survivor, record), kind);
+        let copy = match record {
+            Some(record) => copy_of((survivor, record), kind),
+            None => header_of(survivor, kind, self.clock.now_ms()),
+        };
         if !self.has_room_for_copy(&copy, prepared)? {
             return Ok(Step::Wait);
         }
@@ -66,6 +69,12 @@ impl ShardCore {
             self.work.notify_all();
         }
         Ok(Step::Appended(outcome))
+    }
+
+    /// A copy of `survivor` has been appended.
+    pub(super) fn note_copy(&self, survivor: &Survivor) {
+        let mut state = self.state.borrow_mut();
+        state.counters.expired_headers_moved += u64::from(survivor.is_header);
     }
 
     /// Sees to an open batch that takes the copy; false if that needs something to be done first.
@@ -97,14 +106,7 @@ impl ShardCore {
 /// What is appended for a record. All that identifies the version stays as it is.
 fn copy_of<'a>((survivor, record): (&Survivor, &'a Record), kind: Kind) -> NewRecord<'a> {
     let header = record.header();
-    let twin = match kind {
-        // Its own original may be gone when the copy is replayed, and only the twin be there.
-        Kind::Record { has_twin: true } | Kind::Tombstone { has_twin: true } => RecordFlags::TWIN,
-        Kind::Record { has_twin: false }
-        | Kind::Tombstone { has_twin: false }
-        | Kind::Definition
-        | Kind::Truncation(_) => RecordFlags::NONE,
-    };
+    let twin = twin_of(kind);
     NewRecord {
         digest: match kind {
             Kind::Truncation(digest) => digest,
@@ -126,6 +128,41 @@ fn copy_of<'a>((survivor, record): (&Survivor, &'a Record), kind: Kind) -> NewRe
         moved: Some(Moved {
             version: header.version,
             content_checksum: header.content_checksum,
+        }),
+    }
+}
+
+/// The flag by which a copy says that another key has its tag.
+const fn twin_of(kind: Kind) -> RecordFlags {
+    match kind {
+        // Its own original may be gone when the copy is replayed, and only the twin be there.
+        Kind::Record { has_twin: true } | Kind::Tombstone { has_twin: true } => RecordFlags::TWIN,
+        Kind::Record { has_twin: false }
+        | Kind::Tombstone { has_twin: false }
+        | Kind::Definition
+        | Kind::Truncation(_) => RecordFlags::NONE,
+    }
+}
+
+/// What is appended for the header of an expired record: the tombstone of its version.
+fn header_of<'a>(survivor: &Survivor, kind: Kind, now_ms: u64) -> NewRecord<'a> {
+    let row = &survivor.row;
+    let twin = twin_of(kind);
+    NewRecord {
+        digest: row.digest,
+        flags: RecordFlags::TOMBSTONE.with(RecordFlags::MOVED).with(twin),
+        generation: row.generation,
+        set: row.set,
+        expiry: ExpirySeconds::NEVER,
+        updated_ms: now_ms,
+        content: &[],
+        previous: None,
+        commit: Commit::Durable,
+        is_above_acknowledged: false,
+        replaced_bytes: 0,
+        moved: Some(Moved {
+            version: row.version,
+            content_checksum: RecordHeader::checksum_content(&[]),
         }),
     }
 }
@@ -168,7 +205,7 @@ impl State {
             .previous
             .and_then(|old| self.index.replace(&row.digest, old, entry).zip(Some(old)));
         let Some((replaced, old)) = replaced else {
-            self.segments.note_stale_copy(appended.address);
+            self.segments.note_stale_copy(appended.address, row.expiry);
             return;
         };
         let is_cached = match (self.segments.life_at(old), &self.record_cache) {
@@ -176,8 +213,9 @@ impl State {
             (Some(_) | None, _) => false,
         };
         self.segments
-            .note_dead(old, replaced.length, replaced.is_moved);
-        self.segments.note_live(appended.address, entry.length);
+            .note_dead(old, replaced.length, (replaced.is_moved, replaced.expiry));
+        self.segments
+            .note_live(appended.address, entry.length, entry.expiry);
         if is_cached {
             self.cache_written(batch, appended);
         }

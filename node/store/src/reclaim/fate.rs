@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use corelith_index::{Digest, Entry};
+use corelith_index::{Digest, Entry, RecordAddress};
 
 use super::victim::{Survivor, Victim};
 use crate::format::record_header::RecordFlags;
@@ -10,6 +10,7 @@ use crate::format::summary::RecordRow;
 use crate::outcome::Outcome;
 use crate::planted::{PlantedBug, is_planted};
 use crate::state::{ShardCore, State, TagKey};
+use crate::store_clock::is_expired_by;
 
 /// What a record's copy would be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -42,12 +43,24 @@ impl ShardCore {
     /// Those of `rows` that may have to be moved. A tombstone that is not needed is counted and left out.
     pub(super) fn sift(&self, victim: &Victim, rows: &[RecordRow]) -> Vec<Survivor> {
         let state = &mut *self.state.borrow_mut();
+        let removable = self.clock.removable();
+        if let Some(expired) = removable {
+            state.segments.note_time(expired);
+        }
         let mut survivors = Vec::new();
         for row in rows {
             let Some(address) = victim.address(row) else {
                 continue;
             };
-            let survivor = Survivor { row: *row, address };
+            if removable.is_some() {
+                state.expire_row(row, address);
+            }
+            let is_header = state.may_be_header(row, address);
+            let survivor = Survivor {
+                row: *row,
+                address,
+                is_header,
+            };
             match state.fate_of_row(self.number, victim, &survivor, None) {
                 Fate::Dead => {
                     if is_planted(PlantedBug::ForgetTruncationEarly) {
@@ -118,7 +131,10 @@ impl State {
         let mut candidates = self.index.lookup(&row.digest);
         let has_twin = candidates.len() > 1;
         let Some(entry) = candidates.find(|entry| entry.address == address) else {
-            return Fate::Dead;
+            return match self.may_be_header(row, address) {
+                true => self.fate_of_tombstone(victim, row, asked),
+                false => Fate::Dead,
+            };
         };
         if self.truncations.has_deleted(&self.segments, &entry) {
             return Fate::Dead;
@@ -130,6 +146,21 @@ impl State {
             Some(pending) => Fate::Later(Rc::clone(&pending.outcome)),
             None => Fate::Lives(Kind::Record { has_twin }),
         }
+    }
+
+    /// True if the row is of a record that may have been the newest of its key when it expired, and is not in the index any
+    /// more: its header is a tombstone of its version.
+    fn may_be_header(&self, row: &RecordRow, address: RecordAddress) -> bool {
+        let is_record =
+            !row.flags.contains(RecordFlags::TOMBSTONE) && !row.flags.contains(RecordFlags::META);
+        let is_there = || {
+            let mut candidates = self.index.lookup(&row.digest);
+            candidates.any(|entry| entry.address == address)
+        };
+        is_record
+            && is_expired_by(row.expiry, self.segments.expired())
+            && !is_planted(PlantedBug::DropExpiredHeader)
+            && !is_there()
     }
 
     /// A tombstone is needed while an older copy of its key may come back, unless something newer covers

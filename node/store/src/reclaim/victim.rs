@@ -35,6 +35,8 @@ pub(super) struct Victim {
 pub(super) struct Survivor {
     pub(super) row: RecordRow,
     pub(super) address: RecordAddress,
+    /// Only the header of an expired record, of which the row tells all.
+    pub(super) is_header: bool,
 }
 
 impl Survivor {

@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 use std::ops::Range;
 
-use corelith_index::{RecordAddress, RecordLength, SetId};
+use corelith_index::{ExpirySeconds, ImageEntry, RecordAddress, RecordLength, SetId};
 use corelith_io::DmaBuffer;
 use futures_util::stream::{self, StreamExt};
 
@@ -24,9 +24,10 @@ use crate::format::segment_header::SEGMENT_HEADER_COPIES;
 use crate::format::summary::RecordRow;
 use crate::limits::RECOVERY_CHECKPOINTS_IN_FLIGHT;
 use crate::place::{RecordPlace, SegmentNumber};
-use crate::segments::Settled;
+use crate::segments::{LoadedLive, Settled};
 use crate::sets::DefinitionPlace;
 use crate::state::{ShardCore, State};
+use crate::store_clock::expired_at;
 use crate::{Lsn, OpenError, Version};
 
 /// What pages have brought.
@@ -95,21 +96,13 @@ impl Loaded {
     }
 }
 
-/// What lives in a segment, as pages say.
-#[derive(Clone, Copy, Default)]
-struct Live {
-    records: u32,
-    bytes: u64,
-    copies: u32,
-}
-
 /// Where segments of the log begin, for a quick look at each entry.
 struct LogPlaces {
     /// First LSN of each segment by number; none reaches that of one that holds no log.
     begins: Vec<Lsn>,
     granule_bits: u32,
     /// What lives in each.
-    live: Vec<Live>,
+    live: Vec<LoadedLive>,
 }
 
 impl LogPlaces {
@@ -126,7 +119,7 @@ impl LogPlaces {
         Self {
             begins,
             granule_bits: granules.trailing_zeros(),
-            live: vec![Live::default(); count],
+            live: vec![LoadedLive::default(); count],
         }
     }
 
@@ -143,17 +136,17 @@ impl LogPlaces {
 
     /// The same; if it is there, it is counted.
     #[inline]
-    fn count(
-        &mut self,
-        (address, length, is_moved): (RecordAddress, RecordLength, bool),
-        lsn: Lsn,
-    ) -> bool {
+    fn count(&mut self, address: RecordAddress, entry: ImageEntry, lsn: Lsn) -> bool {
         let stands = self.stands(address, lsn);
         let number = self.number_of(address);
         if stands && let Some(live) = self.live.get_mut(number) {
+            let bytes = u64::from(entry.length.bytes_max());
             live.records += 1;
-            live.bytes += u64::from(length.bytes_max());
-            live.copies += u32::from(is_moved);
+            live.bytes += bytes;
+            live.copies += u32::from(entry.is_moved);
+            let expires = !entry.expiry.is_never();
+            live.expiring += u32::from(expires);
+            live.expiring_bytes += u64::from(expires) * bytes;
         }
         stands
     }
@@ -247,8 +240,7 @@ impl Loader<'_> {
             PageKind::Index => {
                 let range = part.start.image_position()..part.end.image_position();
                 let places = &mut self.places;
-                let keep =
-                    |address, length, is_moved| places.count((address, length, is_moved), page.lsn);
+                let keep = |address, entry| places.count(address, entry, page.lsn);
                 let index = &mut self.core.state.borrow_mut().index;
                 let loaded = index.load_image(content, &range, keep);
                 let loaded = loaded.map_err(|_| Unusable::Contents)?;
@@ -274,7 +266,9 @@ impl Loader<'_> {
         for (item, lsn) in self.items.drain(..) {
             match item.definition {
                 Some((name, Some(place)))
-                    if self.places.count((place.address, place.length, false), lsn) =>
+                    if self
+                        .places
+                        .count(place.address, definition(place.length), lsn) =>
                 {
                     let (address, length) = (place.address, place.length);
                     let place = DefinitionPlace { address, length };
@@ -290,10 +284,19 @@ impl Loader<'_> {
         }
         for (number, live) in (0_u32..).zip(self.places.live.drain(..)) {
             let number = SegmentNumber::new(number);
-            state.segments.note_loaded(number, live.records, live.bytes);
+            state.segments.note_loaded(number, &live);
             self.loaded.copies.push(live.copies);
         }
         state.restore_truncations(truncations);
+    }
+}
+
+/// What the definition of a set counts as.
+const fn definition(length: RecordLength) -> ImageEntry {
+    ImageEntry {
+        length,
+        is_moved: false,
+        expiry: ExpirySeconds::NEVER,
     }
 }
 
@@ -368,6 +371,7 @@ pub(super) fn settle_accounts(
             holdings: *holdings,
             live_truncations: truncations,
             copies,
+            expired: expired_at(replayed.highest.time_ms),
         };
         state.segments.settle_accounts(*number, &settled);
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use corelith_index::{Digest, Entry, RecordAddress};
+use corelith_index::{Digest, Entry, ExpirySeconds, RecordAddress};
 use corelith_io::prefetch_line;
 use futures_util::stream::{self, StreamExt};
 
@@ -21,6 +21,7 @@ use crate::planted::{PlantedBug, is_planted};
 use crate::progress::RecoveryProgress;
 use crate::sets::DefinitionPlace;
 use crate::state::{ShardCore, stored_length};
+use crate::store_clock::{expired_at, is_expired_by};
 use crate::{Lsn, OpenError};
 
 /// What replay leaves to be done.
@@ -51,8 +52,11 @@ pub(super) async fn replay(
     let is_void = |lsn| void.contains(lsn);
     let mut scanned = scan_unsealed(core, log, &is_void).await?;
     let watermark = watermark(log, &scanned, vouched);
+    // What has expired is told by the largest time, so the sooner that is known the better.
+    let scanned_ms = newest_time(&scanned, &is_void);
     let highest = Highest {
         lsn: highest.lsn.max(watermark),
+        time_ms: highest.time_ms.max(scanned_ms),
         ..*highest
     };
     let mut replayer = Replayer {
@@ -107,6 +111,19 @@ pub(super) async fn replay(
         holdings: replayer.holdings,
         copies: replayer.copies,
     })
+}
+
+/// The largest time of the batches that a scan has found, in ms.
+fn newest_time(
+    scanned: &HashMap<SegmentNumber, ScannedSegment>,
+    is_void: &dyn Fn(Lsn) -> bool,
+) -> u64 {
+    let batches = scanned.values().flat_map(|found| &found.rows);
+    let times = batches.filter_map(|row| match row {
+        SummaryRow::Batch(batch) if !is_void(batch.lsn) => Some(batch.time_ms),
+        SummaryRow::Batch(_) | SummaryRow::Record(_) => None,
+    });
+    times.max().unwrap_or(0)
 }
 
 /// The footer of a segment of which pages hold everything.
@@ -399,13 +416,42 @@ impl Replayer<'_> {
             self.bury(number, row, previous);
             return;
         }
+        self.place(number, row, (entry, previous));
+    }
+
+    /// The record of a row, with its entry, is the newest of its key so far; the one at `previous` was.
+    fn place(
+        &mut self,
+        number: SegmentNumber,
+        row: &RecordRow,
+        (entry, previous): (Entry, Option<RecordAddress>),
+    ) {
         let mut state = self.core.state.borrow_mut();
+        state.segments.note_row(number, row);
+        // The store's clock is never before any time that was durable: to bring back what had expired by then would only take
+        // memory. Its header does what a tombstone does.
+        if is_expired_by(row.expiry, expired_at(self.highest.time_ms)) {
+            let removed =
+                previous.and_then(|old| state.index.remove(&row.digest, old).zip(Some(old)));
+            if let Some((entry, old)) = removed {
+                state
+                    .segments
+                    .note_dead(old, entry.length, (entry.is_moved, entry.expiry));
+            }
+            state.segments.note_found_expired(number, entry.is_moved);
+            if entry.is_moved {
+                *self.copies.entry(number).or_default() += 1;
+            }
+            return;
+        }
         let placed = match previous {
             Some(old) => match state.index.replace(&row.digest, old, entry) {
                 Some(replaced) => {
-                    state
-                        .segments
-                        .note_dead(old, replaced.length, replaced.is_moved);
+                    state.segments.note_dead(
+                        old,
+                        replaced.length,
+                        (replaced.is_moved, replaced.expiry),
+                    );
                     true
                 }
                 None => false,
@@ -413,7 +459,9 @@ impl Replayer<'_> {
             None => state.index.insert(&row.digest, entry).is_ok(),
         };
         if placed {
-            state.segments.note_live(address, length);
+            state
+                .segments
+                .note_live(entry.address, entry.length, entry.expiry);
             if entry.is_moved {
                 *self.copies.entry(number).or_default() += 1;
             }
@@ -442,7 +490,9 @@ impl Replayer<'_> {
         state.segments.note_tombstone(number, row.version);
         let removed = previous.and_then(|old| state.index.remove(&row.digest, old).zip(Some(old)));
         if let Some((entry, old)) = removed {
-            state.segments.note_dead(old, entry.length, entry.is_moved);
+            state
+                .segments
+                .note_dead(old, entry.length, (entry.is_moved, entry.expiry));
         }
     }
 
@@ -506,9 +556,12 @@ impl Replayer<'_> {
             length: entry.length,
         };
         let replaced = state.sets.define(row.set, &name, place);
-        state.segments.note_live(place.address, place.length);
+        let never = ExpirySeconds::NEVER;
+        state.segments.note_live(place.address, place.length, never);
         if let Some(old) = replaced {
-            state.segments.note_dead(old.address, old.length, false);
+            state
+                .segments
+                .note_dead(old.address, old.length, (false, never));
         }
     }
 }

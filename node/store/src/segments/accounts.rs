@@ -2,11 +2,11 @@
 //!
 //! Invariant: every change of a count goes through [`SegmentTable::tally`] or `change`, so that the sums of all segments keep up.
 
-use corelith_index::{RecordAddress, RecordLength};
+use corelith_index::{ExpirySeconds, RecordAddress, RecordLength};
 
 use super::{Segment, SegmentState, SegmentTable};
 use crate::Version;
-use crate::format::summary::Holdings;
+use crate::format::summary::{Holdings, RecordRow};
 use crate::place::{RecordPlace, SegmentNumber};
 
 /// What a start from a checkpoint has found out about a segment beside what lives in it.
@@ -16,6 +16,20 @@ pub(crate) struct Settled {
     /// Truncations in it that count as live.
     pub(crate) live_truncations: u32,
     /// Copies that reclaim has made of which entries have been in the index.
+    pub(crate) copies: u32,
+    /// No record that expires later can have been taken out of the index for that.
+    pub(crate) expired: ExpirySeconds,
+}
+
+/// What lives in a segment, as pages of a checkpoint say.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct LoadedLive {
+    pub(crate) records: u32,
+    pub(crate) bytes: u64,
+    /// Of the records those that expire, and their bytes.
+    pub(crate) expiring: u32,
+    pub(crate) expiring_bytes: u64,
+    /// Of the records those that reclaim has moved.
     pub(crate) copies: u32,
 }
 
@@ -51,10 +65,20 @@ impl Held {
 
 impl SegmentTable {
     /// A record of `length` at `address` is the newest of its key.
-    pub(crate) fn note_live(&mut self, address: RecordAddress, length: RecordLength) {
+    pub(crate) fn note_live(
+        &mut self,
+        address: RecordAddress,
+        length: RecordLength,
+        expiry: ExpirySeconds,
+    ) {
+        let bytes = u64::from(length.bytes_max());
         self.tally_at(address, |segment| {
             segment.live_records += 1;
-            segment.live_bytes += u64::from(length.bytes_max());
+            segment.live_bytes += bytes;
+            if !expiry.is_never() {
+                segment.live_expiring += 1;
+                segment.live_expiring_bytes += bytes;
+            }
         });
     }
 
@@ -63,20 +87,50 @@ impl SegmentTable {
         &mut self,
         address: RecordAddress,
         length: RecordLength,
-        is_copy: bool,
+        (is_copy, expiry): (bool, ExpirySeconds),
     ) {
         self.tally_at(address, |segment| {
-            segment.bury(length);
-            segment.dead_records += 1;
-            segment.dead_copies += u32::from(is_copy);
+            segment.bury_record(length, (is_copy, expiry));
         });
     }
 
+    /// The record of `length` at `address`, the newest of its key, has expired and is not in the index any more: its header
+    /// stands for a tombstone.
+    pub(crate) fn note_expired(
+        &mut self,
+        address: RecordAddress,
+        length: RecordLength,
+        (is_copy, expiry): (bool, ExpirySeconds),
+    ) {
+        self.tally_at(address, |segment| {
+            segment.bury_record(length, (is_copy, expiry));
+            segment.expired_headers += 1;
+        });
+    }
+
+    /// A record that has expired stands in the segment, the newest of its key, and has never been in the index.
+    pub(crate) fn note_found_expired(&mut self, number: SegmentNumber, is_copy: bool) {
+        self.tally(number, |segment| {
+            segment.dead_records += 1;
+            segment.dead_copies += u32::from(is_copy);
+            segment.dead_expiring += 1;
+            segment.expired_headers += 1;
+        });
+    }
+
+    /// A record with this row stands in the segment, alive or not.
+    pub(crate) fn note_row(&mut self, number: SegmentNumber, row: &RecordRow) {
+        if let Some(segment) = self.segment_mut(number).filter(|_| !row.expiry.is_never()) {
+            segment.expiring.add(row);
+        }
+    }
+
     /// A copy at `address` is durable and nothing points at it.
-    pub(crate) fn note_stale_copy(&mut self, address: RecordAddress) {
+    pub(crate) fn note_stale_copy(&mut self, address: RecordAddress, expiry: ExpirySeconds) {
         self.tally_at(address, |segment| {
             segment.dead_records += 1;
             segment.dead_copies += 1;
+            segment.dead_expiring += u32::from(!expiry.is_never());
         });
     }
 
@@ -89,8 +143,7 @@ impl SegmentTable {
     /// A truncation covers every tombstone so far.
     pub(crate) fn cover_tombstones(&mut self) {
         for segment in &mut self.segments {
-            segment.tombstones = 0;
-            segment.tombstone_version_max = Version::NONE;
+            segment.forget_buried();
         }
         self.held.tombstones = 0;
         self.nothing_freeable = false;
@@ -144,11 +197,13 @@ impl SegmentTable {
         }
     }
 
-    /// Entries of a checkpoint were loaded: so many records of so many bytes live in the segment.
-    pub(crate) fn note_loaded(&mut self, number: SegmentNumber, records: u32, bytes: u64) {
+    /// Entries of a checkpoint were loaded: so much lives in the segment.
+    pub(crate) fn note_loaded(&mut self, number: SegmentNumber, loaded: &LoadedLive) {
         self.tally(number, |segment| {
-            segment.live_records += records;
-            segment.live_bytes += bytes;
+            segment.live_records += loaded.records;
+            segment.live_bytes += loaded.bytes;
+            segment.live_expiring += loaded.expiring;
+            segment.live_expiring_bytes += loaded.expiring_bytes;
         });
     }
 
@@ -158,6 +213,7 @@ impl SegmentTable {
             holdings,
             live_truncations,
             copies,
+            expired,
         } = settled;
         self.tally(number, |segment| {
             let live = segment.live_records.saturating_sub(*live_truncations);
@@ -167,6 +223,12 @@ impl SegmentTable {
             segment.tombstones = holdings.tombstones;
             segment.tombstone_version_max = holdings.tombstone_version_max;
             segment.copy_version_min = holdings.copy_version_min;
+            segment.expiring = holdings.expiring;
+            segment.dead_expiring =
+                holdings.expiring.records - segment.live_expiring.min(holdings.expiring.records);
+            // Which of them were taken out of the index because they had expired, nothing tells.
+            segment.may_keep_headers =
+                segment.dead_expiring > 0 && holdings.expiring.first.get() <= expired.get();
         });
     }
 
@@ -178,7 +240,26 @@ impl SegmentTable {
                     segment.tombstones = 0;
                     segment.tombstone_version_max = Version::NONE;
                 }
+                if segment.expiring.version_max < version {
+                    segment.expired_headers = 0;
+                    segment.may_keep_headers = false;
+                }
             });
+        }
+    }
+}
+
+impl Segment {
+    /// A live record of `length` is dead from here on.
+    fn bury_record(&mut self, length: RecordLength, (is_copy, expiry): (bool, ExpirySeconds)) {
+        self.bury(length);
+        self.dead_records += 1;
+        self.dead_copies += u32::from(is_copy);
+        if !expiry.is_never() {
+            let bytes = u64::from(length.bytes_max());
+            self.live_expiring = self.live_expiring.saturating_sub(1);
+            self.live_expiring_bytes = self.live_expiring_bytes.saturating_sub(bytes);
+            self.dead_expiring += 1;
         }
     }
 }

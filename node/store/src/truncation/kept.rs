@@ -1,6 +1,6 @@
 //! Truncations as checkpoints keep them, and as a start takes them back.
 
-use corelith_index::{RecordAddress, SetId};
+use corelith_index::{ExpirySeconds, RecordAddress, SetId};
 
 use super::{Cutoff, LogPosition, Truncations, position_of};
 use crate::Version;
@@ -55,7 +55,7 @@ impl State {
                 continue;
             };
             self.segments
-                .note_live(kept.place.address, kept.place.length);
+                .note_live(kept.place.address, kept.place.length, ExpirySeconds::NEVER);
             let truncations = &mut self.truncations;
             truncations.count += 1;
             truncations.unswept_count += 1;

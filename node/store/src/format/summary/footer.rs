@@ -1,9 +1,11 @@
 //! Footer: the last two write units of a sealed segment say where its summary is and what it spans.
 
+use corelith_index::ExpirySeconds;
+
 use crate::format::binding::DeviceBinding;
 use crate::format::fields::{bytes_at, is_zero_from, put, u32_at, u64_at};
 use crate::format::record_header::RecordFlags;
-use crate::format::summary::SummaryRow;
+use crate::format::summary::{RecordRow, SummaryRow};
 use crate::{Life, Lsn, Version};
 
 /// Bytes of a footer that carry meaning, at the start of its write unit.
@@ -27,7 +29,11 @@ const TOMBSTONES_OFFSET: usize = 56;
 const COPIES_OFFSET: usize = 60;
 const TOMBSTONE_VERSION_OFFSET: usize = 64;
 const COPY_VERSION_MIN_OFFSET: usize = 72;
-const RESERVED_OFFSET: usize = 80;
+const EXPIRING_VERSION_OFFSET: usize = 80;
+const EXPIRING_OFFSET: usize = 88;
+const EXPIRY_FIRST_OFFSET: usize = 92;
+const EXPIRY_LAST_OFFSET: usize = 96;
+const RESERVED_OFFSET: usize = 100;
 const BODY_BYTES: usize = FOOTER_BYTES - LIFE_OFFSET;
 
 /// Footer of a sealed segment.
@@ -65,6 +71,47 @@ pub struct Holdings {
     /// The smallest version of whatever reclaim has moved there, [`Version::MAX`] without such a record. Nothing
     /// else is older than the header says.
     pub copy_version_min: Version,
+    /// Of the records those that expire.
+    pub expiring: Expiring,
+}
+
+/// The records of a segment that expire at some time, alive or not.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Expiring {
+    /// How many.
+    pub records: u32,
+    /// When the first of them does; [`ExpirySeconds::NEVER`] without one.
+    pub first: ExpirySeconds,
+    /// When the last of them does.
+    pub last: ExpirySeconds,
+    /// The newest one's version; [`Version::NONE`] without one.
+    pub version_max: Version,
+}
+
+impl Expiring {
+    /// No record expires.
+    pub const NONE: Self = Self {
+        records: 0,
+        first: ExpirySeconds::NEVER,
+        last: ExpirySeconds::NEVER,
+        version_max: Version::NONE,
+    };
+
+    /// Adds a row, if it is of a record that expires.
+    pub fn add(&mut self, row: &RecordRow) {
+        let is_record =
+            !row.flags.contains(RecordFlags::TOMBSTONE) && !row.flags.contains(RecordFlags::META);
+        if !is_record || row.expiry.is_never() {
+            return;
+        }
+        self.first = match self.records {
+            0 => row.expiry,
+            _ => ExpirySeconds::new(self.first.get().min(row.expiry.get())),
+        };
+        self.last = ExpirySeconds::new(self.last.get().max(row.expiry.get()));
+        self.version_max = self.version_max.max(row.version);
+        self.records += 1;
+    }
 }
 
 impl Holdings {
@@ -77,11 +124,13 @@ impl Holdings {
             tombstones: 0,
             tombstone_version_max: Version::NONE,
             copy_version_min: Version::MAX,
+            expiring: Expiring::NONE,
         };
         for row in rows {
             let SummaryRow::Record(row) = row else {
                 continue;
             };
+            holdings.expiring.add(row);
             let is_moved = row.flags.contains(RecordFlags::MOVED);
             if is_moved {
                 holdings.copy_version_min = holdings.copy_version_min.min(row.version);
@@ -134,12 +183,16 @@ impl Footer {
             (RECORDS_OFFSET, holdings.records),
             (TOMBSTONES_OFFSET, holdings.tombstones),
             (COPIES_OFFSET, holdings.copies),
+            (EXPIRING_OFFSET, holdings.expiring.records),
+            (EXPIRY_FIRST_OFFSET, holdings.expiring.first.get()),
+            (EXPIRY_LAST_OFFSET, holdings.expiring.last.get()),
         ] {
             put(&mut block, offset, &count.to_le_bytes());
         }
         for (offset, version) in [
             (TOMBSTONE_VERSION_OFFSET, holdings.tombstone_version_max),
             (COPY_VERSION_MIN_OFFSET, holdings.copy_version_min),
+            (EXPIRING_VERSION_OFFSET, holdings.expiring.version_max),
         ] {
             put(&mut block, offset, &version.get().to_le_bytes());
         }
@@ -181,6 +234,12 @@ impl Footer {
                 copies: u32_at(block, COPIES_OFFSET),
                 tombstone_version_max: Version::new(u64_at(block, TOMBSTONE_VERSION_OFFSET)),
                 copy_version_min: Version::new(u64_at(block, COPY_VERSION_MIN_OFFSET)),
+                expiring: Expiring {
+                    records: u32_at(block, EXPIRING_OFFSET),
+                    first: ExpirySeconds::new(u32_at(block, EXPIRY_FIRST_OFFSET)),
+                    last: ExpirySeconds::new(u32_at(block, EXPIRY_LAST_OFFSET)),
+                    version_max: Version::new(u64_at(block, EXPIRING_VERSION_OFFSET)),
+                },
             },
         };
         let good = u32_at(block, MAGIC_OFFSET) == FOOTER_MAGIC
@@ -224,6 +283,12 @@ mod tests {
                 tombstones: 2,
                 tombstone_version_max: Version::new(77),
                 copy_version_min: Version::new(66),
+                expiring: Expiring {
+                    records: 2,
+                    first: ExpirySeconds::new(5),
+                    last: ExpirySeconds::new(6),
+                    version_max: Version::new(78),
+                },
             },
         };
         let block = footer.encode(binding, 61_440);
@@ -233,11 +298,19 @@ mod tests {
         );
         assert_eq!(Footer::decode(&block, binding, 57_344, Life::new(2)), None);
         assert_eq!(&block[..4], b"FOOT");
-        assert_eq!(block[4..8], [0x3d, 0x4f, 0x36, 0x88]);
+        assert_eq!(block[4..8], [0x6d, 0xf2, 0x18, 0xf4]);
         assert_eq!(block[8..16], [2, 0, 0, 0, 9, 0, 0, 0]);
         assert_eq!(block[40..52], [0, 0x90, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0]);
         assert_eq!(block[52..64], [3, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0]);
         assert_eq!((block[64], block[72]), (77, 66));
+        assert_eq!(
+            block[80..100]
+                .iter()
+                .filter(|byte| **byte != 0)
+                .copied()
+                .collect::<Vec<_>>(),
+            [78, 2, 5, 6]
+        );
         for bit in 0..block.len() * 8 {
             let mut damaged = block;
             damaged[bit / 8] ^= 1 << (bit % 8);
