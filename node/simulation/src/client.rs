@@ -2,7 +2,7 @@
 //! come from its own stream, so that the number of clients does not change what one of them asks.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use corelith_io::{SeededRandom, SimulatedMachine};
@@ -24,6 +24,10 @@ pub struct Desk {
     value_next: Rc<Cell<u64>>,
     /// Whether clients ask for writes that are answered ahead of the device.
     is_buffered: bool,
+    /// Whether values expire.
+    expires: bool,
+    /// The store has removed expired records while its clock was doubtful.
+    has_removed_in_doubt: Rc<Cell<bool>>,
 }
 
 /// What a client likes to ask, in 32nds; the rest are gets.
@@ -46,6 +50,42 @@ impl Desk {
             harm,
             value_next: Rc::new(Cell::new(1)),
             is_buffered: false,
+            expires: false,
+            has_removed_in_doubt: Rc::default(),
+        }
+    }
+
+    /// The same, where values expire.
+    #[must_use]
+    pub fn with_expiry(mut self) -> Self {
+        self.expires = true;
+        self
+    }
+
+    /// Whether [`Desk::note_removal_in_doubt`] was called.
+    pub fn has_removed_in_doubt(&self) -> bool {
+        self.has_removed_in_doubt.get()
+    }
+
+    /// The store has removed expired records while its clock was doubtful.
+    pub fn note_removal_in_doubt(&self) {
+        self.has_removed_in_doubt.set(true);
+    }
+
+    /// The machine that all run on.
+    pub fn machine(&self) -> &SimulatedMachine {
+        &self.machine
+    }
+
+    /// Tells the oracle what the logs of these keys take the time to be.
+    pub fn note_clocks<S: Subject>(&self, subject: &S, keys: &[Key]) {
+        if !self.expires {
+            return;
+        }
+        let logs: BTreeSet<u64> = keys.iter().map(|key| subject.log_of(*key)).collect();
+        for log in logs {
+            let now = subject.now_seconds(log);
+            self.oracle.borrow_mut().note_clock(log, now);
         }
     }
 
@@ -66,6 +106,8 @@ impl Desk {
             harm: self.harm.clone(),
             value_next: Rc::new(Cell::new(self.value_next.get())),
             is_buffered: self.is_buffered,
+            expires: self.expires,
+            has_removed_in_doubt: Rc::default(),
         }
     }
 
@@ -89,6 +131,7 @@ impl Desk {
         if self.violation.borrow().is_some() {
             return None;
         }
+        self.note_clocks(subject, &[key]);
         let asked = (operation, is_buffered);
         let ticket = self.oracle.borrow_mut().begin_as(key, asked);
         let how = if is_buffered { ", buffered" } else { "" };
@@ -101,6 +144,7 @@ impl Desk {
         };
         self.machine
             .note(|| format!("{ticket:?} {key}: {operation}: {answer}"));
+        self.note_clocks(subject, &[key]);
         let mut oracle = self.oracle.borrow_mut();
         oracle.note_harm(self.harm.batches(&self.machine));
         let verdict = oracle.end(key, ticket, answer.clone());
@@ -147,6 +191,7 @@ impl Desk {
                 subject.log_of(*other) == log && set.is_none_or(|set| other.set() == Some(set))
             })
             .collect();
+        self.note_clocks(subject, &[key]);
         let Some(tickets) = self.begin_truncation(&concerned) else {
             return true;
         };
@@ -155,6 +200,7 @@ impl Desk {
         let answer = subject.truncate(log, set).await;
         self.machine
             .note(|| format!("truncate log {log}, set {set:?}: {tickets:?}: {answer}"));
+        self.note_clocks(subject, &[key]);
         let mut oracle = self.oracle.borrow_mut();
         oracle.note_harm(self.harm.batches(&self.machine));
         for (key, ticket) in tickets {
@@ -189,10 +235,22 @@ impl Desk {
         self.harm.faults(&self.machine)
     }
 
-    fn next_value(&self) -> ValueId {
+    /// A new value. Where values expire most do, soon or late after `now`, some at once.
+    fn next_value(&self, now: u32, random: &mut SeededRandom) -> ValueId {
         let value = self.value_next.get();
         self.value_next.set(value + 1);
-        ValueId(value)
+        if !self.expires {
+            return ValueId(value);
+        }
+        let lifetime = match random.below(8) {
+            0 | 1 => return ValueId(value),
+            2 => random.below(3),
+            3..=5 => random.between(1, 4_000),
+            _ => random.between(1_000, 400_000),
+        };
+        let number = u32::try_from(value).unwrap_or(u32::MAX);
+        let lifetime = u32::try_from(lifetime).unwrap_or(u32::MAX);
+        ValueId::new(number, now.saturating_add(lifetime))
     }
 }
 
@@ -231,7 +289,8 @@ pub async fn run_client<S: Subject>(
             continue;
         }
         let known = generations.get(&key).copied().unwrap_or(1);
-        let operation = match choose(taste, known, &desk, &mut random) {
+        let now = subject.now_seconds(subject.log_of(key));
+        let operation = match choose(taste, (known, now), &desk, &mut random) {
             write if write.is_write() && !desk.oracle.borrow().may_write(key) => Operation::Get,
             operation => operation,
         };
@@ -260,19 +319,29 @@ pub async fn verify<S: Subject>(
     mut keys: Vec<Key>,
     mut random: SeededRandom,
 ) -> Result<(), String> {
+    let all = keys.clone();
     while let Some(key) = pick(&keys, &mut random) {
         keys.retain(|other| *other != key);
         if desk.ask(&subject, key, Operation::Get).await.is_none() {
             return Ok(());
         }
     }
-    match subject.keys().await? {
+    desk.note_clocks(&subject, &all);
+    desk.oracle.borrow_mut().begin_scan();
+    let found = subject.keys().await?;
+    desk.note_clocks(&subject, &all);
+    match found {
         Some(found) => desk.oracle.borrow().check_keys(&found),
         None => Ok(()),
     }
 }
 
-fn choose(taste: Taste, known: u16, desk: &Desk, random: &mut SeededRandom) -> Operation {
+fn choose(
+    taste: Taste,
+    (known, now): (u16, u32),
+    desk: &Desk,
+    random: &mut SeededRandom,
+) -> Operation {
     let Taste {
         puts,
         deletes,
@@ -281,13 +350,13 @@ fn choose(taste: Taste, known: u16, desk: &Desk, random: &mut SeededRandom) -> O
     } = taste;
     let choice = random.below(32);
     if choice < puts {
-        return Operation::Put(desk.next_value());
+        return Operation::Put(desk.next_value(now, random));
     }
     if choice < puts + deletes {
         return Operation::Delete;
     }
     if choice < puts + deletes + conditional {
-        let value = desk.next_value();
+        let value = desk.next_value(now, random);
         return match random.below(4) {
             0 => Operation::Create(value),
             1 => Operation::PutIf {

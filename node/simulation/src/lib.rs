@@ -10,6 +10,7 @@
 pub mod limits;
 
 pub mod subject;
+pub mod time;
 pub mod value;
 
 pub mod executor;

@@ -39,6 +39,9 @@ struct Arguments {
     /// The drives are nearly full and there are many keys, so that segments are reclaimed all the time.
     #[arg(long, conflicts_with = "replay")]
     crowded: bool,
+    /// Values expire, time passes in leaps, and clocks are set forward and back.
+    #[arg(long, conflicts_with_all = ["replay", "buffered"])]
+    expire: bool,
     /// Run the seeds of a list such as seeds.txt.
     #[arg(long, value_name = "FILE")]
     replay: Option<PathBuf>,
@@ -75,6 +78,7 @@ fn simulate(arguments: &Arguments) -> Result<Report, String> {
         buffered,
         scrub,
         crowded,
+        expire,
         replay,
     } = arguments;
     if *buffered && !matches!(profile, Profile::Honest | Profile::Forgetful) {
@@ -105,6 +109,9 @@ fn simulate(arguments: &Arguments) -> Result<Report, String> {
         }
         if *scrub {
             scenario = scenario.with_scrub();
+        }
+        if *expire {
+            scenario = scenario.with_expiry();
         }
         total.add(&simulate_one(&match (truncate, buffered) {
             (true, _) => scenario.with_truncation(),

@@ -19,6 +19,7 @@
 
 mod acknowledged;
 mod buffered;
+mod clocks;
 mod excuses;
 mod possibility;
 #[cfg(test)]
@@ -31,8 +32,9 @@ use std::rc::Rc;
 use crate::limits::{KEY_HISTORY_MAX, OPEN_WRITES_MAX};
 use crate::subject::{Answer, Key, Operation, Stored, ValueId};
 use acknowledged::{Acknowledged, Span, acknowledge, vouchers};
+use clocks::LogClock;
 pub use possibility::Ticket;
-use possibility::{Open, OpenOperations, Possibility, State};
+use possibility::{ClockSpan, Open, OpenOperations, Possibility, State};
 
 /// What is not held against a store, because of the faults that its drives have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -102,6 +104,8 @@ pub struct Oracle {
     life: u64,
     /// Writes acknowledged in this life, by log, in the order of their answers.
     spans: BTreeMap<LogNumber, Vec<Span>>,
+    /// What the clock of each log has shown since somebody asked last.
+    clocks: BTreeMap<LogNumber, LogClock>,
     /// How many writes vouch for each of those, for the lives that have ended.
     vouchers: BTreeMap<(u64, LogNumber), Rc<[u64]>>,
 }
@@ -160,6 +164,18 @@ impl Totals {
         let reads = self.reads + self.unreadable;
         let writes = self.writes + self.truncated + self.refused + self.not_done + self.in_doubt;
         reads + writes + self.cut_off
+    }
+
+    fn count(&mut self, answer: &Answer) {
+        match answer {
+            Answer::Found(_) | Answer::Seen(_) => self.reads += 1,
+            Answer::Refused => self.refused += 1,
+            Answer::NotDone(_) => self.not_done += 1,
+            Answer::InDoubt => self.in_doubt += 1,
+            Answer::Unreadable(_) | Answer::Mangled(_) => self.unreadable += 1,
+            Answer::Written(_) | Answer::Deleted(_) => self.writes += 1,
+            Answer::Truncated => self.truncated += 1,
+        }
     }
 
     /// Adds another run's figures.
@@ -238,9 +254,11 @@ impl Oracle {
         let may_be_lost = self.is_buffered;
         let ticket = self.mint();
         let record = self.keys.entry(key).or_default();
+        let now = self.clocks.get(&record.log).map(|clock| clock.now);
+        let clock = ClockSpan::at(now.unwrap_or_default());
         record.remember(Event::Begin(ticket, operation));
         let possible = std::mem::take(&mut record.possible);
-        let begin = |way: Possibility| way.begin(ticket, operation);
+        let begin = |way: Possibility| way.begin(ticket, (operation, clock));
         record.possible = possible.into_iter().map(begin).collect();
         record.open.insert(
             ticket,
@@ -249,6 +267,7 @@ impl Oracle {
                 doubted: None,
                 may_be_lost,
                 is_buffered,
+                clock,
             },
         );
         if let Operation::Put(value) | Operation::Create(value) | Operation::PutIf { value, .. } =
@@ -358,7 +377,10 @@ impl Oracle {
             return Err(format!("a scan returned a key twice: {found:?}"));
         }
         for key in found {
-            let may = |record: &KeyRecord| record.possible.iter().any(|way| way.state().is_some());
+            let may = |record: &KeyRecord| {
+                let mut states = record.possible.iter().map(Possibility::state);
+                states.any(|state| self.seen(record, state).any(|seen| seen.is_some()))
+            };
             if !self.is_untold(*key)
                 && !self.keys.get(key).is_some_and(may)
                 && !self.may_be_back(*key)
@@ -369,7 +391,10 @@ impl Oracle {
         for (key, record) in &self.keys {
             if !found.contains(key)
                 && !record.is_untold
-                && record.possible.iter().all(|way| way.state().is_some())
+                && record.possible.iter().all(|way| {
+                    let mut seen = self.seen(record, way.state());
+                    seen.all(|seen| seen.is_some())
+                })
             {
                 return Err(format!("a scan did not return {key}, which must be there"));
             }
@@ -394,16 +419,9 @@ impl Oracle {
 
     fn count(&mut self, key: Key, (operation, span): (Operation, Span), answer: &Answer) {
         let totals = &mut self.totals;
-        match answer {
-            Answer::Found(_) | Answer::Seen(_) => totals.reads += 1,
-            Answer::Refused => totals.refused += 1,
-            Answer::NotDone(_) => totals.not_done += 1,
-            Answer::InDoubt => totals.in_doubt += 1,
-            Answer::Unreadable(_) | Answer::Mangled(_) => totals.unreadable += 1,
-            Answer::Written(_) | Answer::Deleted(_) => totals.writes += 1,
-            Answer::Truncated => totals.truncated += 1,
-        }
+        totals.count(answer);
         let record = self.keys.entry(key).or_default();
+        let clock = self.clocks.get(&record.log).copied().unwrap_or_default();
         match answer {
             Answer::Found(_) | Answer::Seen(_) => record.is_damaged = false,
             Answer::Unreadable(_) => record.is_damaged |= self.tolerance.batches_harmed > 0,
@@ -422,7 +440,8 @@ impl Oracle {
             (Operation::Get, Answer::Found(state)) => {
                 let kept = record.if_all_kept.take();
                 totals.taken_back += u64::from(kept.is_some_and(|kept| !kept.contains(state)));
-                let seen = |acknowledged: &Acknowledged| acknowledged.state == *state;
+                let now = ClockSpan::at(clock.now);
+                let seen = |known: &Acknowledged| now.seen(known.state).any(|seen| seen == *state);
                 let position = record.acknowledged.iter().rposition(seen);
                 if let (None, Some(stored)) = (position, state)
                     && record.surfaced.insert(stored.value)
@@ -503,7 +522,7 @@ impl KeyRecord {
     fn settle(&mut self, state: State) {
         let mut settled = Possibility::settled(state);
         for (ticket, open) in &self.open {
-            settled = settled.begin(*ticket, open.operation);
+            settled = settled.begin(*ticket, (open.operation, open.clock));
             if open.doubted.is_some() {
                 settled = settled.doubt(*ticket);
             }

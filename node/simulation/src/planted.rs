@@ -38,6 +38,7 @@ struct Ground {
     cuts: u64,
     truncate: bool,
     crowded: bool,
+    expires: bool,
     /// A bug that needs a rare course of things has one that is known.
     seed: Option<u64>,
 }
@@ -156,6 +157,10 @@ fn search(ground: &Ground, arguments: &Arguments) -> (Option<Found>, Report) {
             true => scenario.with_crowd(),
             false => scenario,
         };
+        let scenario = match ground.expires {
+            true => scenario.with_expiry(),
+            false => scenario,
+        };
         let scenario = match ground.truncate {
             true => scenario.with_truncation(),
             false => scenario,
@@ -189,6 +194,7 @@ fn summary(kind: &FailureKind) -> String {
             )
         }
         FailureKind::Keys(_) => "a wrong list of keys".to_owned(),
+        FailureKind::RemovedInDoubt => "a removal while the clock is doubtful".to_owned(),
         FailureKind::Deadlock(_) => "operations that never end".to_owned(),
         FailureKind::Hung(what) => format!("a {what} that never ends"),
         FailureKind::Start(_) => "a start that fails on sound drives".to_owned(),
@@ -207,6 +213,7 @@ fn ground_of(bug: PlantedBug) -> Ground {
         cuts,
         truncate: false,
         crowded: false,
+        expires: false,
         seed: None,
     };
     match bug {
@@ -228,6 +235,11 @@ fn ground_of(bug: PlantedBug) -> Ground {
             truncate: true,
             crowded: true,
             ..on(Profile::Errors, 30)
+        },
+        PlantedBug::DropExpiredHeader | PlantedBug::RemoveInDoubt => Ground {
+            crowded: true,
+            expires: true,
+            ..on(Profile::Honest, 30)
         },
         PlantedBug::AcknowledgeFailed | PlantedBug::DenyDoubt | PlantedBug::IgnoreVoid => {
             on(Profile::Errors, 30)

@@ -27,6 +27,8 @@ pub struct Report {
     pub stale_starts: u64,
     /// Segments emptied by moving what lived in them, as far as clients were served, without those of forks.
     pub segments_reclaimed: u64,
+    /// Expired records removed, as far as clients were served, without those of forks.
+    pub expired_records: u64,
     /// Polls and machine steps, without those of forks.
     pub moments: u64,
     /// What checkpoints came to, without those of lives that ended in a start, and of forks.
@@ -49,6 +51,7 @@ impl Report {
         self.silent_faults += other.silent_faults;
         self.stale_starts += other.stale_starts;
         self.segments_reclaimed += other.segments_reclaimed;
+        self.expired_records += other.expired_records;
         self.moments += other.moments;
         self.checkpoints.add(&other.checkpoints);
         self.totals.add(&other.totals);
@@ -87,8 +90,9 @@ impl fmt::Display for Report {
         writeln!(
             formatter,
             "{power_cuts} power cuts ({cuts_in_start} during a start, {cuts_in_forks} in forks), \
-             {kills} kills, {stops} clean stops, {} failed starts, {} segments reclaimed, {} moments",
-            self.failed_starts, self.segments_reclaimed, self.moments
+             {kills} kills, {stops} clean stops, {} failed starts, {} segments reclaimed, \
+             {} expired records removed, {} moments",
+            self.failed_starts, self.segments_reclaimed, self.expired_records, self.moments
         )?;
         writeln!(
             formatter,

@@ -20,6 +20,7 @@ use crate::oracle::{Tolerance, Violation};
 pub use crate::report::Report;
 use crate::scenario::{Profile, Scenario};
 use crate::subject::{Key, Process, Subject, Trust};
+use crate::time::run_time;
 
 /// What went wrong.
 #[derive(Clone, Debug)]
@@ -28,6 +29,8 @@ pub enum FailureKind {
     Violation(Box<Violation>),
     /// The store's list of keys is wrong.
     Keys(String),
+    /// The store has removed expired records while its clock was doubtful.
+    RemovedInDoubt,
     /// Operations or a start that nothing will ever finish: the tasks' names.
     Deadlock(Vec<String>),
     /// A start, stop or verification that takes for ever, or polls for ever: what it was.
@@ -148,6 +151,9 @@ impl<'a> Run<'a> {
             Err(error) => panic!("no memory for a simulated process: {error}"),
         };
         let mut desk = Desk::new(&machine, Harm::new(scenario, &drives));
+        if scenario.expires {
+            desk = desk.with_expiry();
+        }
         if scenario.buffered {
             desk = desk.with_buffered();
         }
@@ -317,11 +323,24 @@ impl<'a> Run<'a> {
             );
             executor.spawn(TaskKind::Foreground, format!("client {number}"), client);
         }
+        if self.scenario.expires {
+            let time = run_time(
+                subject.clone(),
+                self.world.desk.clone(),
+                self.scenario.keys.clone(),
+                self.stream(),
+            );
+            executor.spawn(TaskKind::Foreground, "time", time);
+        }
         let moments_max = [30, 300, 3000][usize::try_from(self.random.below(3)).unwrap_or(0)];
         let stop = executor.run(self.random.below(moments_max));
         self.report.segments_reclaimed += subject.segments_reclaimed();
         self.report.checkpoints.add(&subject.checkpoints());
+        self.report.expired_records += subject.expired_records();
         self.judge_clients()?;
+        if self.world.desk.has_removed_in_doubt() {
+            return Err(FailureKind::RemovedInDoubt);
+        }
         match stop {
             Stop::Deadlock(names) => Err(FailureKind::Deadlock(names)),
             Stop::Exhausted => Ok(self.crash()),
@@ -504,6 +523,12 @@ impl fmt::Display for FailureKind {
         match self {
             Self::Violation(violation) => write!(formatter, "wrong answer: {violation}"),
             Self::Keys(what) => write!(formatter, "wrong list of keys: {what}"),
+            Self::RemovedInDoubt => {
+                write!(
+                    formatter,
+                    "expired records were removed while the clock was doubtful"
+                )
+            }
             Self::Deadlock(names) => write!(formatter, "deadlock of {}", names.join(", ")),
             Self::Hung(what) => write!(formatter, "the {what} does not end"),
             Self::Start(reason) => write!(formatter, "the store does not start: {reason}"),

@@ -61,6 +61,8 @@ pub struct Scenario {
     pub scrubs: bool,
     /// Whether the drives are nearly full.
     pub crowded: bool,
+    /// Whether values expire, time passes in leaps and clocks are set.
+    pub expires: bool,
 }
 
 /// How a wish for a profile is written.
@@ -194,6 +196,7 @@ impl Scenario {
             buffered: false,
             scrubs: false,
             crowded: false,
+            expires: false,
         }
     }
 
@@ -209,6 +212,13 @@ impl Scenario {
     #[must_use]
     pub fn with_scrub(mut self) -> Self {
         self.scrubs = true;
+        self
+    }
+
+    /// The same, with values that expire, time that passes in leaps, and clocks that are set forward and back.
+    #[must_use]
+    pub fn with_expiry(mut self) -> Self {
+        self.expires = true;
         self
     }
 
@@ -280,8 +290,9 @@ impl Scenario {
         let buffered = if self.buffered { " --buffered" } else { "" };
         let scrub = if self.scrubs { " --scrub" } else { "" };
         let crowded = if self.crowded { " --crowded" } else { "" };
+        let expire = if self.expires { " --expire" } else { "" };
         format!(
-            "corelith-simulation --profile {profile} --seed {seed} --cuts {cuts}{truncate}{buffered}{crowded}{scrub}"
+            "corelith-simulation --profile {profile} --seed {seed} --cuts {cuts}{truncate}{buffered}{crowded}{scrub}{expire}"
         )
     }
 }

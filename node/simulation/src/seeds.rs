@@ -59,6 +59,7 @@ fn scenario(line: &str) -> Option<Scenario> {
             "buffered" => Some(scenario.with_buffered()),
             "scrub" => Some(scenario.with_scrub()),
             "crowded" => Some(scenario.with_crowd()),
+            "expire" => Some(scenario.with_expiry()),
             _ => None,
         },
     )

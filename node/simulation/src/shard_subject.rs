@@ -207,16 +207,37 @@ impl Subject for ShardSubject {
             .iter()
             .map(|shard| shard.statistics().records)
             .sum();
-        let swept = |shard: &Shard| shard.statistics().truncations_unswept == 0;
+        let swept = |shard: &Shard| {
+            let statistics = shard.statistics();
+            statistics.truncations_unswept + statistics.segments.expiring == 0
+        };
         match u64::try_from(found.len()) {
             Ok(count) if count == records => Ok(Some(found)),
-            // The index still counts records that are truncated.
+            // The index still counts records that are truncated or have expired.
             Ok(count) if count < records && !self.shards.iter().all(swept) => Ok(Some(found)),
             _ => Err(format!(
                 "scans find {} records, the index counts {records}",
                 found.len()
             )),
         }
+    }
+
+    fn now_seconds(&self, log: u64) -> u32 {
+        let mut shards = self.shards.iter();
+        let shard = shards.find(|shard| u64::from(shard.number()) == log);
+        let now_ms = shard.map_or(0, Shard::now_ms);
+        let seconds = (now_ms / 1000).saturating_sub(ExpirySeconds::UNIX_OFFSET_SECONDS);
+        u32::try_from(seconds).unwrap_or(u32::MAX)
+    }
+
+    fn tick(&self) {
+        self.shards.iter().for_each(Shard::tick);
+    }
+
+    fn expired_records(&self) -> u64 {
+        let shards = self.shards.iter();
+        let counts = shards.map(|shard| shard.statistics().counters.expired_records);
+        counts.sum()
     }
 
     fn segments_reclaimed(&self) -> u64 {
@@ -315,7 +336,7 @@ async fn put(
         if !condition(current.map(|current| current.generation.get())) {
             return Err(Reason::ConditionNotMet);
         }
-        let expiry = ExpirySeconds::NEVER;
+        let expiry = expiry_of(value);
         if made {
             scratch.extend_from_slice(&bytes);
             return Ok(Change::PutMade { expiry, set });
@@ -328,6 +349,12 @@ async fn put(
         Ok(written) => Answer::Written(written.generation.get()),
         Err(error) => refused(error, Reason::answer),
     }
+}
+
+fn expiry_of(value: ValueId) -> ExpirySeconds {
+    value
+        .expiry()
+        .map_or(ExpirySeconds::NEVER, ExpirySeconds::new)
 }
 
 fn set_name(set: u32) -> String {
@@ -392,6 +419,10 @@ fn found(key: Key, record: Option<&Record>) -> Answer {
         return Answer::Found(None);
     };
     match decode(key, record.content()) {
+        Ok(value) if record.metadata().expiry != expiry_of(value) => {
+            let expiry = record.metadata().expiry;
+            Answer::Mangled(format!("{value} with {expiry:?}"))
+        }
         Ok(value) => {
             let generation = record.metadata().generation.get();
             Answer::Found(Some(Stored { value, generation }))

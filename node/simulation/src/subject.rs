@@ -14,6 +14,20 @@ pub struct Key(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ValueId(pub u64);
 
+impl ValueId {
+    /// The value with this number, which expires at `expiry`, or never if that is 0.
+    pub fn new(number: u32, expiry: u32) -> Self {
+        Self(u64::from(expiry) << 32 | u64::from(number))
+    }
+
+    /// When it expires, on the scale of [`Subject::now_seconds`]; `None` for never.
+    pub fn expiry(self) -> Option<u32> {
+        u32::try_from(self.0 >> 32)
+            .ok()
+            .filter(|expiry| *expiry > 0)
+    }
+}
+
 /// What one life of a process has: fresh handles on the machine's drives, memory, and the clock.
 #[derive(Clone)]
 pub struct Process {
@@ -177,6 +191,19 @@ pub trait Subject: Clone + 'static {
     /// no known key is an error.
     fn keys(&self) -> impl Future<Output = Result<Option<Vec<Key>>, String>>;
 
+    /// What its log takes the time to be, in seconds on the scale of expiries.
+    fn now_seconds(&self, _log: u64) -> u32 {
+        0
+    }
+
+    /// Some time has passed.
+    fn tick(&self) {}
+
+    /// How many expired records it has removed, in this life.
+    fn expired_records(&self) -> u64 {
+        0
+    }
+
     /// How many segments it has emptied by moving what lived in them, in this life.
     fn segments_reclaimed(&self) -> u64 {
         0
@@ -226,7 +253,14 @@ impl fmt::Display for Key {
 
 impl fmt::Display for ValueId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "v{}", self.0)
+        match self.expiry() {
+            Some(expiry) => write!(
+                formatter,
+                "v{} until {expiry}",
+                self.0 & u64::from(u32::MAX)
+            ),
+            None => write!(formatter, "v{}", self.0),
+        }
     }
 }
 

@@ -2,8 +2,9 @@
 //! that nothing vouches against, first news of keys that nobody could tell, writes on damaged keys.
 
 use super::acknowledged::Acknowledged;
+use super::possibility::ClockSpan;
 use super::{Event, Oracle, Span};
-use crate::subject::{Answer, Key, Operation, Stored};
+use crate::subject::{Answer, Key, Operation, Stored, ValueId};
 
 impl Oracle {
     /// Whether a read that no order explains is a loss that the drives' faults excuse. The key then holds
@@ -12,10 +13,12 @@ impl Oracle {
         let (Answer::Found(state), Some(record)) = (answer, self.keys.get_mut(&key)) else {
             return false;
         };
+        let clock = self.clocks.get(&record.log).copied().unwrap_or_default();
+        let now = ClockSpan::at(clock.now);
         let position = record
             .acknowledged
             .iter()
-            .rposition(|known| known.state == *state);
+            .rposition(|known| now.seen(known.state).any(|seen| seen == *state));
         let kept = match (position, state) {
             // A read has told that this was gone by then.
             (Some(position), _) if record.emptied_after > Some(position) => return false,
@@ -54,9 +57,11 @@ impl Oracle {
         if kept < record.confirmed_count || !is_excused {
             return false;
         }
+        // What was found may be nothing because that has expired.
+        let found_state = found.map_or(*state, |found| found.state);
         record.acknowledged.truncate(kept);
         record.emptied_after = record.emptied_after.filter(|after| *after <= kept);
-        record.settle(*state);
+        record.settle(found_state);
         self.totals.stale += 1;
         true
     }
@@ -71,6 +76,11 @@ impl Oracle {
                 let is_known = |stored: Stored| record.attempted.contains_key(&stored.value);
                 if !state.is_none_or(is_known) {
                     return false;
+                }
+                // An older value that has expired is not told from nothing: the clock may show it again.
+                let expires = |value: &ValueId| value.expiry().is_some();
+                if state.is_none() && record.attempted.keys().any(expires) {
+                    return true;
                 }
                 record.is_untold = false;
                 record.acknowledged.clear();

@@ -30,6 +30,39 @@ pub(super) struct Open {
     pub(super) may_be_lost: bool,
     /// Whether it may be answered ahead of the device.
     pub(super) is_buffered: bool,
+    /// What the store may have taken the time to be while it was under way.
+    pub(super) clock: ClockSpan,
+}
+
+/// The least and the largest time that a store's clock has shown in some while, in seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct ClockSpan {
+    pub(super) least: u32,
+    pub(super) largest: u32,
+}
+
+impl ClockSpan {
+    pub(super) const fn at(seconds: u32) -> Self {
+        Self {
+            least: seconds,
+            largest: seconds,
+        }
+    }
+
+    /// The clock has shown `seconds` too.
+    pub(super) fn add(&mut self, seconds: u32) {
+        self.least = self.least.min(seconds);
+        self.largest = self.largest.max(seconds);
+    }
+
+    /// What whoever looks at a key that holds `state` may see: a value until it expires. One or two things.
+    pub(super) fn seen(self, state: State) -> impl Iterator<Item = State> {
+        let expiry = state.and_then(|stored| stored.value.expiry());
+        let is_seen = expiry.is_none_or(|expiry| self.least < expiry);
+        let is_gone = expiry.is_some_and(|expiry| self.largest >= expiry);
+        let first = is_seen.then_some(state);
+        first.into_iter().chain(is_gone.then_some(None))
+    }
 }
 
 /// The operations of a key that may still take effect.
@@ -77,6 +110,20 @@ pub(super) fn meaning(operation: Operation, state: State) -> (State, Answer) {
     }
 }
 
+/// What an operation may do to a key that holds `state`, while the store's clock was in `clock`, and what it answers then. A
+/// value that has expired is not seen, and stands there until something takes its place.
+fn outcomes(
+    operation: Operation,
+    state: State,
+    clock: ClockSpan,
+) -> impl Iterator<Item = (State, Answer)> {
+    clock.seen(state).map(move |seen| {
+        let (after, answer) = meaning(operation, seen);
+        let is_left = after == seen && operation != Operation::Truncate;
+        (if is_left { state } else { after }, answer)
+    })
+}
+
 /// Generations skip zero when they wrap.
 fn next_generation(generation: u16) -> u16 {
     generation.checked_add(1).unwrap_or(1)
@@ -99,8 +146,15 @@ impl Possibility {
     }
 
     /// An operation begins.
-    pub(super) fn begin(mut self, ticket: Ticket, operation: Operation) -> Self {
-        let answers = idle_answer(operation, self.state).into_iter().collect();
+    pub(super) fn begin(
+        mut self,
+        ticket: Ticket,
+        (operation, clock): (Operation, ClockSpan),
+    ) -> Self {
+        let mut answers = Vec::new();
+        for answer in idle_answers(operation, self.state, clock) {
+            insert(&mut answers, answer);
+        }
         // Tickets grow, so the newest is the last.
         self.waiting.push((ticket, answers));
         self
@@ -134,11 +188,16 @@ impl Possibility {
                 Vec::new()
             };
         }
+        let clock = open.get(&ticket).map(|open| open.clock).unwrap_or_default();
         let idle = take(&mut self.waiting, ticket).unwrap_or_default();
+        let is_idle_here = |way: &Self| {
+            let mut answers = idle_answers(operation, way.state, clock);
+            answers.any(|idle| idle == *answer)
+        };
         // Without changing anything, at any moment since it began. Whatever else may have gone first can
         // still go next, so this way stands for those too.
         let mut ways = Vec::new();
-        if idle.contains(answer) {
+        if idle.contains(answer) || is_idle_here(&self) {
             // But for a truncation, which answers the same when it has deleted something.
             if operation != Operation::Truncate {
                 return vec![self];
@@ -146,15 +205,14 @@ impl Possibility {
             ways.push(self.clone());
         }
         // Now, after others that must have gone first.
-        let is_idle = |way: &Self| {
-            operation != Operation::Truncate
-                && idle_answer(operation, way.state).as_ref() == Some(answer)
-        };
-        for mut way in self.explore(open, is_idle, |_| {}) {
-            let (state, due) = meaning(operation, way.state);
-            if due == *answer {
-                way.change(ticket, state, open);
-                ways.push(way);
+        let is_idle = |way: &Self| operation != Operation::Truncate && is_idle_here(way);
+        for way in self.explore(open, is_idle, |_| {}) {
+            for (state, due) in outcomes(operation, way.state, clock) {
+                if due == *answer {
+                    let mut way = way.clone();
+                    way.change(ticket, state, open);
+                    ways.push(way);
+                }
             }
         }
         ways
@@ -207,24 +265,23 @@ impl Possibility {
             let waiting = way.waiting.iter().map(|(ticket, _)| ticket);
             let tickets = waiting.chain(&way.doubted).filter(|_| !suffices(&way));
             for ticket in tickets {
-                let Some(Open { operation, .. }) = open.get(ticket) else {
+                let Some(under_way) = open.get(ticket) else {
                     continue;
                 };
-                let (state, answer) = meaning(*operation, way.state);
+                let outcomes = outcomes(under_way.operation, way.state, under_way.clock);
                 // What changes nothing may be thought of later: `waiting` remembers the answers.
-                if state == way.state {
-                    continue;
-                }
-                let mut next = way.clone();
-                let unanswered = take(&mut next.waiting, *ticket).is_some();
-                next.doubted.retain(|other| other != ticket);
-                next.change(*ticket, state, open);
-                if unanswered {
-                    insert(&mut next.taken, (*ticket, answer));
-                }
-                forget(&mut next);
-                if !found.contains(&next) {
-                    frontier.push(next);
+                for (state, answer) in outcomes.filter(|(state, _)| *state != way.state) {
+                    let mut next = way.clone();
+                    let unanswered = take(&mut next.waiting, *ticket).is_some();
+                    next.doubted.retain(|other| other != ticket);
+                    next.change(*ticket, state, open);
+                    if unanswered {
+                        insert(&mut next.taken, (*ticket, answer));
+                    }
+                    forget(&mut next);
+                    if !found.contains(&next) {
+                        frontier.push(next);
+                    }
                 }
             }
             found.insert(way);
@@ -253,11 +310,19 @@ impl Possibility {
         if open.get(&ticket).is_some_and(|open| open.may_be_lost) {
             self.past.push((self.state, ticket));
         }
-        self.state = state;
+        let before = std::mem::replace(&mut self.state, state);
         for (waiting, answers) in &mut self.waiting {
-            let operation = open.get(waiting).map(|open| open.operation);
-            if let Some(answer) = operation.and_then(|operation| idle_answer(operation, state)) {
-                insert(answers, answer);
+            let Some(Open {
+                operation, clock, ..
+            }) = open.get(waiting)
+            else {
+                continue;
+            };
+            // What was there may have expired since the operation began.
+            for state in [before, state] {
+                for answer in idle_answers(*operation, state, *clock) {
+                    insert(answers, answer);
+                }
             }
         }
         self.doubted.retain(|other| {
@@ -267,10 +332,14 @@ impl Possibility {
     }
 }
 
-/// What an operation answers to a key that holds `state`, if it then changes nothing.
-fn idle_answer(operation: Operation, state: State) -> Option<Answer> {
-    let (after, answer) = meaning(operation, state);
-    (after == state).then_some(answer)
+/// What an operation may answer to a key that holds `state`, if it then changes nothing.
+fn idle_answers(
+    operation: Operation,
+    state: State,
+    clock: ClockSpan,
+) -> impl Iterator<Item = Answer> {
+    let outcomes = outcomes(operation, state, clock);
+    outcomes.filter_map(move |(after, answer)| (after == state).then_some(answer))
 }
 
 /// Takes the entry of a ticket out of a list.

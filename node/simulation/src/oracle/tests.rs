@@ -8,7 +8,7 @@ use crate::subject::Stored;
 const KEY: Key = Key(1);
 
 /// A history being told to an oracle.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Tale {
     oracle: Oracle,
 }
@@ -825,4 +825,58 @@ fn a_durable_write_that_was_under_way_does_not_vouch_for_a_later_one() {
         !tale.may_read(stored(1, 1)),
         "what came before it is durable"
     );
+}
+
+/// A value that expires at `expiry`.
+fn put_until(value: u32, expiry: u32) -> Operation {
+    Operation::Put(ValueId::new(value, expiry))
+}
+
+fn stored_until(value: u32, expiry: u32, generation: u16) -> Answer {
+    Answer::Found(Some(Stored {
+        value: ValueId::new(value, expiry),
+        generation,
+    }))
+}
+
+#[test]
+fn a_value_is_there_until_it_expires_and_never_after() {
+    let mut tale = Tale::default();
+    tale.oracle.note_clock(0, 100);
+    assert!(tale.tell(put_until(1, 200), Answer::Written(1)));
+    tale.oracle.note_clock(0, 199);
+    assert!(tale.may_read(stored_until(1, 200, 1)) && !tale.may_read(NOTHING));
+    tale.oracle.note_clock(0, 200);
+    assert!(!tale.may_read(stored_until(1, 200, 1)) && tale.may_read(NOTHING));
+    assert!(tale.clone().tell(Operation::Delete, Answer::Deleted(false)));
+    assert!(tale.tell(put(2), Answer::Written(1)), "it begins anew");
+    assert!(tale.may_read(stored(2, 1)));
+}
+
+#[test]
+fn what_was_hidden_by_a_wrong_clock_must_be_there_when_it_is_put_right() {
+    let mut tale = Tale::default();
+    tale.oracle.note_clock(0, 100);
+    assert!(tale.tell(put(3), Answer::Written(1)));
+    assert!(tale.tell(put_until(1, 200), Answer::Written(2)));
+    tale.oracle.note_clock(0, 500);
+    assert!(tale.may_read(NOTHING) && !tale.may_read(stored(3, 1)));
+    tale.oracle.note_clock(0, 101);
+    assert!(tale.may_read(stored_until(1, 200, 2)) && !tale.may_read(NOTHING));
+}
+
+#[test]
+fn while_a_value_expires_an_operation_may_see_it_or_not() {
+    let mut tale = Tale::default();
+    tale.oracle.note_clock(0, 100);
+    assert!(tale.tell(put_until(1, 200), Answer::Written(1)));
+    let (get, write) = (tale.begin(Operation::Get), tale.begin(put(2)));
+    tale.oracle.note_clock(0, 200);
+    for generation in [1, 2] {
+        let mut fork = tale.clone();
+        assert!(fork.end(write, Answer::Written(generation)));
+        assert!(fork.may_read(stored(2, generation)) && !fork.may_read(NOTHING));
+        assert!(fork.end(get, NOTHING));
+    }
+    assert!(!tale.clone().end(write, Answer::Written(3)));
 }
