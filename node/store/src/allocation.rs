@@ -10,6 +10,7 @@ use corelith_io::{
     BufferError, Device, DeviceError, DeviceKind, DeviceOffset, DmaBuffer, FrozenBuffer,
 };
 
+use crate::chain::Link;
 use crate::committer::{Event, Work};
 use crate::format::fields::{u64_of, usize_of};
 use crate::format::segment_header::{SEGMENT_HEADER_COPIES, SegmentHeader, SegmentUse};
@@ -153,6 +154,8 @@ pub(crate) fn start_freeing(core: &Rc<ShardCore>, work: &mut Work) {
         let Ok(write) = HeaderWrite::new(core, &state, header) else {
             return;
         };
+        let last_counted = state.log.last_counted();
+        state.chain.free(number, last_counted);
         state.segments.change(number, |segment| {
             segment.state = SegmentState::Freeing;
             // From here on the device may say either.
@@ -300,6 +303,11 @@ pub(crate) fn open_segment(core: &ShardCore) -> Result<bool, BufferError> {
         segment.version_min = header.first_version;
     });
     state.counters.overhead_bytes += u64_of(length);
+    state.chain.open(Link {
+        number,
+        first_lsn: header.first_lsn,
+        predecessor: header.predecessor,
+    });
     let segment = OpenSegment {
         number,
         place,

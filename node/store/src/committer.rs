@@ -73,6 +73,7 @@ pub(crate) async fn run(core: Rc<ShardCore>) {
         start(&core, &mut work);
         if core.closing.get() && work.is_empty() {
             core.room.notify_all();
+            core.followed.notify_all();
             return;
         }
         let event = std::future::poll_fn(|context| {
@@ -242,6 +243,7 @@ fn handle(core: &ShardCore, event: Event) {
         Event::Checkpointed(outcome) => checkpointed(core, outcome),
     }
     core.room.notify_all();
+    core.followed.notify_all();
 }
 
 /// Whether the segment's device is gone. That is said once, instead of what becomes of each of its segments.
@@ -336,6 +338,7 @@ fn fail(core: &ShardCore, (flight, segment): (u64, SegmentNumber), error: &Devic
     }
     state.counters.segments_lost += u64_of(abandoned.lost.len());
     for number in abandoned.lost {
+        state.chain.drop_lost(number);
         state.segments.set_state(number, SegmentState::Lost);
     }
 }

@@ -233,6 +233,13 @@ pub const SCRUB_READ_BYTES: u64 = 128 << 10;
 /// Entries that a scrub takes from the index at once.
 pub const SCRUB_ENTRIES: usize = 16;
 
+/// Followers of one shard's log at once: each has one read under way, of a batch or of a long record.
+pub const FOLLOWERS_MAX: usize = 16;
+/// Batches that a follower passes over in one step, rows in memory: at some 10 ns each, 40 us.
+pub const FOLLOW_HOPS_MAX: usize = 4096;
+/// Times that a follower reads something before it counts as damaged: a fault that passes is over by then.
+pub const FOLLOW_ATTEMPTS: usize = 4;
+
 /// Records that one call of a scan returns at most.
 pub const SCAN_RECORDS_MAX: usize = 4096;
 /// Device reads of one scan at once: enough to keep a drive busy, few enough to leave it to gets.

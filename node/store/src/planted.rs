@@ -49,11 +49,15 @@ pub enum PlantedBug {
     DropExpiredHeader,
     /// Expired records are removed while the clock is doubtful.
     RemoveInDoubt,
+    /// Followers are given changes that a device has, durable or not.
+    FollowPastWatermark,
+    /// Followers are given copies that reclaim has made.
+    FollowMoves,
 }
 
 impl PlantedBug {
     /// All of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 24] = [
         Self::SkipContentChecksum,
         Self::IgnorePlace,
         Self::BelieveOtherLife,
@@ -76,6 +80,8 @@ impl PlantedBug {
         Self::ForgetVouchers,
         Self::DropExpiredHeader,
         Self::RemoveInDoubt,
+        Self::FollowPastWatermark,
+        Self::FollowMoves,
     ];
 }
 

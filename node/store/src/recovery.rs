@@ -23,6 +23,7 @@ use self::checkpoint::{Loaded, Unusable};
 use self::headers::Headers;
 use self::replay::Replayed;
 use crate::allocation::{HeaderError, HeaderWrite};
+use crate::chain::{Link, LogChain};
 use crate::checkpoint::FoundSegment;
 use crate::format::fields::usize_of;
 use crate::format::segment_header::{SEGMENT_HEADER_COPIES, SegmentHeader, SegmentUse};
@@ -128,7 +129,7 @@ pub(crate) async fn recover(
     let (headers, replayed, loaded) = replay_log(core, &mut report, progress).await?;
     check_memory(core)?;
     flush_all(core).await?;
-    continue_log(core, replayed.highest, &headers.log);
+    continue_log(core, (&headers, replayed.highest), report.may_be_stale());
     if report.may_be_stale() && !accept_stale {
         core.stale.set(true);
         return Ok(report);
@@ -308,12 +309,18 @@ async fn write_again(
 }
 
 /// Positions and versions go on above all that any device may hold.
-fn continue_log(core: &ShardCore, highest: Highest, log: &[LogSegment]) {
+fn continue_log(core: &ShardCore, (headers, highest): (&Headers, Highest), is_loss: bool) {
     let counted = highest.counted;
-    let firsts = || log.iter().map(|segment| segment.header.first_lsn);
+    let firsts = || headers.log.iter().map(|segment| segment.header.first_lsn);
     let newest = firsts().max().unwrap_or(Lsn::NONE);
     let holder = firsts().filter(|first| *first <= counted).max();
     let holder = holder.unwrap_or(Lsn::NONE);
+    // The last segment may have been freed since; then no other speaks of what it held.
+    let freed = headers.vouched_last();
+    let freed = freed.filter(|freed| freed.first_lsn > newest && freed.durable > counted);
+    let (counted, holder, newest) = freed.map_or((counted, holder, newest), |freed| {
+        (freed.durable, freed.first_lsn, freed.first_lsn)
+    });
     core.clock.raise(highest.time_ms);
     let is_fresh = highest.lsn == Lsn::NONE && highest.version == Version::NONE;
     let (lsn, version) = if is_fresh {
@@ -324,10 +331,28 @@ fn continue_log(core: &ShardCore, highest: Highest, log: &[LogSegment]) {
             highest.version.advanced(VERSION_GAP_AT_START),
         )
     };
+    let mut gone = freed.map_or(Lsn::NONE, |freed| freed.durable);
+    let mut previous = newest;
+    if is_loss {
+        // Nobody knows what is missing: the log can be followed from here on, and the next segment names none before it.
+        gone = highest.lsn;
+        previous = Lsn::NONE;
+    }
+    let links = headers.log.iter().map(|segment| {
+        let header = &segment.header;
+        let link = Link {
+            number: segment.number,
+            first_lsn: header.first_lsn,
+            predecessor: header.predecessor,
+        };
+        (link, header.previous_first_lsn)
+    });
+    let links: Vec<(Link, Lsn)> = links.collect();
     let mut state = core.state.borrow_mut();
     state.segments.note_time(expired_at(highest.time_ms));
     let geometry = state.log.geometry();
-    state.log = Log::new(geometry, (counted, holder, newest), lsn, version);
+    state.log = Log::new(geometry, (counted, holder, previous), lsn, version);
+    state.chain = LogChain::recovered(&links, gone);
 }
 
 /// Makes both copies of a header say what the newer one says: on one copy alone the state of a segment

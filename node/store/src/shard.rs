@@ -10,6 +10,7 @@ use corelith_io::{BufferPool, Clock, Device, advise_huge_pages};
 use hashbrown::HashMap;
 
 use crate::announced::Announced;
+use crate::chain::LogChain;
 use crate::checkpoint::{CheckpointPace, Checkpoints};
 use crate::commit::Commit;
 use crate::damage::DeviceTold;
@@ -402,6 +403,7 @@ impl Shard {
         self.core.work.notify_all();
         self.core.room.notify_all();
         self.core.ticks.notify_all();
+        self.core.followed.notify_all();
     }
 
     pub(crate) fn core(&self) -> &ShardCore {
@@ -444,6 +446,7 @@ fn empty_core(
             Lsn::new(1),
             Version::new(1),
         ),
+        chain: LogChain::default(),
         pending: HashMap::new(),
         moving: HashMap::new(),
         relocations: 0,
@@ -472,6 +475,8 @@ fn empty_core(
         work: Notify::default(),
         room: Notify::default(),
         ticks: Notify::default(),
+        followed: Notify::default(),
+        followers: Cell::new(0),
         closing: Cell::new(false),
         preparing: Cell::new(0),
         stale: Cell::new(false),

@@ -17,6 +17,7 @@ use hashbrown::HashMap;
 use crate::Lsn;
 use crate::announced::Announced;
 use crate::batch::{Appended, Batch, Writes};
+use crate::chain::LogChain;
 use crate::checkpoint::Checkpoints;
 use crate::damage::DeviceTold;
 use crate::expiry::Expiry;
@@ -95,6 +96,8 @@ pub(crate) struct State {
     pub(crate) index_full_told_ms: Option<u64>,
     pub(crate) segments: SegmentTable,
     pub(crate) log: Log,
+    /// What of the log can be followed.
+    pub(crate) chain: LogChain,
     pub(crate) pending: HashMap<TagKey, Pending>,
     /// Pending records whose keys are not in the index yet.
     pub(crate) pending_inserts: u64,
@@ -166,6 +169,10 @@ pub struct Counters {
     pub device_read_bytes: u64,
     /// Reads that another one's device read answered.
     pub joined_reads: u64,
+    /// Changes that followers were given.
+    pub followed_changes: u64,
+    /// Bytes that followers have read.
+    pub follow_read_bytes: u64,
     /// Reads that found a record damaged.
     pub damaged_reads: u64,
     /// Records found damaged, each counted when it was first found.
@@ -217,6 +224,10 @@ pub(crate) struct ShardCore {
     pub(crate) room: Notify,
     /// Some time has passed.
     pub(crate) ticks: Notify,
+    /// Something that followers may wait for.
+    pub(crate) followed: Notify,
+    /// How many there are.
+    pub(crate) followers: Cell<usize>,
     pub(crate) closing: Cell<bool>,
     /// Long contents that are being copied for batches which have no place yet.
     pub(crate) preparing: Cell<usize>,

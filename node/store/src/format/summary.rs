@@ -12,7 +12,9 @@ pub use blocks::{
     PARITY_GROUP_BLOCKS, SUMMARY_BLOCK_HEADER_BYTES, SUMMARY_MAGIC, SummaryError, decode_rows,
     encode_blocks,
 };
-pub(crate) use blocks::{begin_parity, encode_data_blocks, finish_parity, is_sound_block};
+pub(crate) use blocks::{
+    begin_parity, decode_block, encode_data_blocks, finish_parity, is_sound_block,
+};
 pub use footer::{Expiring, FOOTER_BYTES, FOOTER_COPIES, FOOTER_MAGIC, Footer, Holdings};
 pub use row::{BatchRow, RecordRow, SUMMARY_ROW_BYTES, SummaryRow};
 

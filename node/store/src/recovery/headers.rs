@@ -172,6 +172,12 @@ impl Headers {
         }
     }
 
+    /// The highest position that a header or a page vouches for.
+    pub(super) fn vouched_last(&self) -> Option<Vouched> {
+        let vouched = self.vouched.iter().copied();
+        vouched.max_by_key(|vouched| vouched.durable)
+    }
+
     /// True if a header or a page says that the segment with the batch at `lsn` held durable ones from there on: positions of
     /// one segment have no gap up to a durable one, and none is given twice.
     fn vouches_for(&self, lsn: Lsn) -> bool {

@@ -20,6 +20,7 @@ mod damage;
 mod devices;
 mod expiry;
 mod failures;
+mod following;
 mod freed_segments;
 mod group_commit;
 mod long_records;

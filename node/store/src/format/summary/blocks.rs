@@ -204,6 +204,30 @@ pub(crate) fn is_sound_block(
     verified_rows(block, usize_of(index), of_summary, place).is_some()
 }
 
+/// Adds the rows of the data block number `index` of a summary of `row_count` rows to `rows`; false if it does not verify.
+pub(crate) fn decode_block(
+    block: &[u8],
+    (index, row_count): (u64, u64),
+    write_unit_bytes: u64,
+    place: (DeviceBinding, u64, Life),
+    rows: &mut Vec<SummaryRow>,
+) -> bool {
+    let of_summary = (write_unit_bytes, DATA, 0);
+    let Some(row_area) = verified_rows(block, usize_of(index), of_summary, place) else {
+        return false;
+    };
+    let per_block = rows_per_block(write_unit_bytes);
+    let wanted = per_block.min(row_count.saturating_sub(index * per_block));
+    let chunks = row_area.chunks_exact(SUMMARY_ROW_BYTES);
+    for chunk in chunks.take(usize_of(wanted)) {
+        let Some(row) = chunk.first_chunk().and_then(SummaryRow::decode) else {
+            return false;
+        };
+        rows.push(row);
+    }
+    true
+}
+
 /// The row area of a data block from the others of its group.
 fn rebuild(
     blocks: &[Option<&[u8]>],
