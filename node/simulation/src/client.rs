@@ -3,14 +3,16 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
 use std::rc::Rc;
 
 use corelith_io::{SeededRandom, SimulatedMachine};
 
+use crate::feed::{Feed, Look};
 use crate::harm::Harm;
 use crate::limits::FLUSH_WAIT_NS;
 use crate::oracle::{Oracle, Ticket, Violation};
-use crate::subject::{Answer, Key, Operation, Subject, ValueId};
+use crate::subject::{Answer, FollowTo, Key, Operation, Subject, ValueId};
 
 /// What the clients of a run share.
 #[derive(Clone)]
@@ -19,6 +21,8 @@ pub struct Desk {
     pub oracle: Rc<RefCell<Oracle>>,
     /// The first violation, if there was one.
     pub violation: Rc<RefCell<Option<Box<Violation>>>>,
+    /// What followers of the logs were given; `None` if nobody follows.
+    pub feed: Option<Rc<RefCell<Feed>>>,
     machine: SimulatedMachine,
     harm: Harm,
     value_next: Rc<Cell<u64>>,
@@ -46,6 +50,7 @@ impl Desk {
         Self {
             oracle: Rc::default(),
             violation: Rc::default(),
+            feed: None,
             machine: machine.clone(),
             harm,
             value_next: Rc::new(Cell::new(1)),
@@ -97,11 +102,69 @@ impl Desk {
         self
     }
 
+    /// The same, where the logs are followed; drives that fail may be the reason that something cannot be read.
+    #[must_use]
+    pub fn with_feed(mut self, may_be_damaged: bool) -> Self {
+        let mut feed = Feed::default();
+        if may_be_damaged {
+            feed.expect_damage();
+        }
+        self.feed = Some(Rc::new(RefCell::new(feed)));
+        self
+    }
+
+    /// Follows every log to its end from the oldest position on, and compares. Only while nothing is under way.
+    pub async fn follow_again<S: Subject>(&self, subject: &S) {
+        let Some(feed) = &self.feed else { return };
+        for log in subject.logs() {
+            let Some(oldest) = subject.oldest(log) else {
+                continue;
+            };
+            let look = Rc::new(RefCell::new(Look::new(log, oldest)));
+            let taker = Rc::clone(&look);
+            let sink = move |event| taker.borrow_mut().take(event);
+            subject
+                .follow(log, (oldest, FollowTo::Watermark), sink)
+                .await;
+            if self.is_harmed() {
+                feed.borrow_mut().forget();
+                continue;
+            }
+            let look = look.replace(Look::new(log, oldest));
+            let oracle = self.oracle.borrow();
+            let state_of = |key| oracle.settled(key);
+            feed.borrow_mut().compare(look, state_of);
+        }
+    }
+
+    /// Follows every log from where the last follower stood, for as long as the process lives.
+    pub fn follow_on<S: Subject>(&self, subject: &S) -> Vec<impl Future<Output = ()> + 'static> {
+        let Some(feed) = &self.feed else {
+            return Vec::new();
+        };
+        let logs = subject.logs().into_iter();
+        let follow = logs.map(|log| {
+            let next = feed.borrow().next(log);
+            let desk = self.clone();
+            let sink = move |event| {
+                if let Some(feed) = desk.feed.as_ref().filter(|_| !desk.is_harmed()) {
+                    feed.borrow_mut().take(log, event);
+                }
+            };
+            subject.follow(log, (next, FollowTo::Ever), sink)
+        });
+        follow.collect()
+    }
+
     /// The same knowledge about a fork of the machine.
     pub fn fork(&self, machine: &SimulatedMachine) -> Self {
         Self {
             oracle: Rc::new(RefCell::new(self.oracle.borrow().clone())),
             violation: Rc::default(),
+            feed: self.feed.as_ref().map(|feed| {
+                let feed = feed.borrow().clone();
+                Rc::new(RefCell::new(feed))
+            }),
             machine: machine.clone(),
             harm: self.harm.clone(),
             value_next: Rc::new(Cell::new(self.value_next.get())),
@@ -149,6 +212,15 @@ impl Desk {
         oracle.note_harm(self.harm.batches(&self.machine));
         let verdict = oracle.end(key, ticket, answer.clone());
         drop(oracle);
+        if let (
+            Some(feed),
+            false,
+            Operation::Put(value) | Operation::Create(value) | Operation::PutIf { value, .. },
+            Answer::Written(_),
+        ) = (&self.feed, is_buffered, operation, &answer)
+        {
+            feed.borrow_mut().acknowledge(subject.log_of(key), value);
+        }
         match verdict {
             Ok(()) => Some(answer),
             Err(violation) => {
@@ -330,6 +402,7 @@ pub async fn verify<S: Subject>(
     desk.oracle.borrow_mut().begin_scan();
     let found = subject.keys().await?;
     desk.note_clocks(&subject, &all);
+    desk.follow_again(&subject).await;
     match found {
         Some(found) => desk.oracle.borrow().check_keys(&found),
         None => Ok(()),

@@ -14,6 +14,7 @@ pub mod time;
 pub mod value;
 
 pub mod executor;
+pub mod feed;
 pub mod oracle;
 
 pub mod client;

@@ -42,6 +42,9 @@ struct Arguments {
     /// Values expire, time passes in leaps, and clocks are set forward and back.
     #[arg(long, conflicts_with_all = ["replay", "buffered"])]
     expire: bool,
+    /// The logs are followed, and what followers are given is compared.
+    #[arg(long, conflicts_with = "replay")]
+    follow: bool,
     /// Run the seeds of a list such as seeds.txt.
     #[arg(long, value_name = "FILE")]
     replay: Option<PathBuf>,
@@ -79,6 +82,7 @@ fn simulate(arguments: &Arguments) -> Result<Report, String> {
         scrub,
         crowded,
         expire,
+        follow,
         replay,
     } = arguments;
     if *buffered && !matches!(profile, Profile::Honest | Profile::Forgetful) {
@@ -112,6 +116,9 @@ fn simulate(arguments: &Arguments) -> Result<Report, String> {
         }
         if *expire {
             scenario = scenario.with_expiry();
+        }
+        if *follow {
+            scenario = scenario.with_follower();
         }
         total.add(&simulate_one(&match (truncate, buffered) {
             (true, _) => scenario.with_truncation(),

@@ -402,6 +402,17 @@ impl Oracle {
         Ok(())
     }
 
+    /// What the key holds, if there is only one possibility and it can be told. Only meaningful while nothing is under way.
+    pub fn settled(&self, key: Key) -> Option<Option<Stored>> {
+        let record = self.keys.get(&key)?;
+        if record.is_untold || record.is_damaged {
+            return None;
+        }
+        let mut states = record.possible.iter().map(Possibility::state);
+        let first = states.next()?;
+        states.all(|state| state == first).then_some(first)
+    }
+
     fn mint(&mut self) -> Ticket {
         self.ticket_next += 1;
         Ticket(self.ticket_next)

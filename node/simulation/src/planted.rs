@@ -39,6 +39,7 @@ struct Ground {
     truncate: bool,
     crowded: bool,
     expires: bool,
+    follow: bool,
     /// A bug that needs a rare course of things has one that is known.
     seed: Option<u64>,
 }
@@ -161,6 +162,10 @@ fn search(ground: &Ground, arguments: &Arguments) -> (Option<Found>, Report) {
             true => scenario.with_expiry(),
             false => scenario,
         };
+        let scenario = match ground.follow {
+            true => scenario.with_follower(),
+            false => scenario,
+        };
         let scenario = match ground.truncate {
             true => scenario.with_truncation(),
             false => scenario,
@@ -195,6 +200,7 @@ fn summary(kind: &FailureKind) -> String {
         }
         FailureKind::Keys(_) => "a wrong list of keys".to_owned(),
         FailureKind::RemovedInDoubt => "a removal while the clock is doubtful".to_owned(),
+        FailureKind::Feed(_) => "wrong changes of a follower".to_owned(),
         FailureKind::Deadlock(_) => "operations that never end".to_owned(),
         FailureKind::Hung(what) => format!("a {what} that never ends"),
         FailureKind::Start(_) => "a start that fails on sound drives".to_owned(),
@@ -214,6 +220,7 @@ fn ground_of(bug: PlantedBug) -> Ground {
         truncate: false,
         crowded: false,
         expires: false,
+        follow: false,
         seed: None,
     };
     match bug {
@@ -239,6 +246,15 @@ fn ground_of(bug: PlantedBug) -> Ground {
         PlantedBug::DropExpiredHeader | PlantedBug::RemoveInDoubt => Ground {
             crowded: true,
             expires: true,
+            ..on(Profile::Honest, 30)
+        },
+        PlantedBug::FollowPastWatermark => Ground {
+            follow: true,
+            ..on(Profile::Honest, 30)
+        },
+        PlantedBug::FollowMoves => Ground {
+            follow: true,
+            crowded: true,
             ..on(Profile::Honest, 30)
         },
         PlantedBug::AcknowledgeFailed | PlantedBug::DenyDoubt | PlantedBug::IgnoreVoid => {

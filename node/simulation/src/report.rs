@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use crate::feed::FeedFigures;
 use crate::oracle::Totals;
 use crate::subject::CheckpointFigures;
 
@@ -33,6 +34,8 @@ pub struct Report {
     pub moments: u64,
     /// What checkpoints came to, without those of lives that ended in a start, and of forks.
     pub checkpoints: CheckpointFigures,
+    /// What followers came to, without those of forks.
+    pub feed: FeedFigures,
     /// What the oracle has checked, without forks.
     pub totals: Totals,
     /// A sum over everything that the machine did.
@@ -54,6 +57,7 @@ impl Report {
         self.expired_records += other.expired_records;
         self.moments += other.moments;
         self.checkpoints.add(&other.checkpoints);
+        self.feed.add(&other.feed);
         self.totals.add(&other.totals);
         self.fingerprint = self.fingerprint.rotate_left(1) ^ other.fingerprint;
     }
@@ -118,6 +122,21 @@ impl fmt::Display for Report {
             "{rounds} rounds of checkpoints, {starts} starts of a log from one, {unusable} with one that could not be used, \
              {pages_damaged} pages damaged, {given_back} segments given back to the log"
         )?;
+        let FeedFigures {
+            changes,
+            compared,
+            found,
+            states,
+            reclaimed,
+            damaged,
+        } = self.feed;
+        if self.feed != FeedFigures::default() {
+            writeln!(
+                formatter,
+                "{changes} changes followed, {compared} compared after a start, {found} acknowledged writes and {states} states \
+                 of keys found in them, {reclaimed} times reclaimed, {damaged} times damaged"
+            )?;
+        }
         write!(formatter, "fingerprint {:016x}", self.fingerprint)
     }
 }

@@ -31,6 +31,8 @@ pub enum FailureKind {
     Keys(String),
     /// The store has removed expired records while its clock was doubtful.
     RemovedInDoubt,
+    /// What followers of the log were given is wrong.
+    Feed(String),
     /// Operations or a start that nothing will ever finish: the tasks' names.
     Deadlock(Vec<String>),
     /// A start, stop or verification that takes for ever, or polls for ever: what it was.
@@ -109,6 +111,8 @@ pub fn run<S: Subject>(scenario: &Scenario, logging: Logging) -> Result<Report, 
     let outcome = run.all_lives::<S>();
     CURRENT.set(None);
     run.report.totals = run.world.desk.oracle.borrow().totals();
+    let feed = run.world.desk.feed.as_ref();
+    run.report.feed = feed.map_or_else(Default::default, |feed| feed.borrow().figures());
     outcome.map_err(|kind| {
         Box::new(Failure {
             report: run.report,
@@ -156,6 +160,9 @@ impl<'a> Run<'a> {
         }
         if scenario.buffered {
             desk = desk.with_buffered();
+        }
+        if scenario.follows {
+            desk = desk.with_feed(scenario.profile != Profile::Honest);
         }
         Self {
             scenario,
@@ -332,6 +339,9 @@ impl<'a> Run<'a> {
             );
             executor.spawn(TaskKind::Foreground, "time", time);
         }
+        for following in self.world.desk.follow_on(&subject) {
+            executor.spawn(TaskKind::Background, "follower", following);
+        }
         let moments_max = [30, 300, 3000][usize::try_from(self.random.below(3)).unwrap_or(0)];
         let stop = executor.run(self.random.below(moments_max));
         self.report.segments_reclaimed += subject.segments_reclaimed();
@@ -428,8 +438,13 @@ impl<'a> Run<'a> {
     }
 
     fn judge_clients(&self) -> Result<(), FailureKind> {
-        match self.world.desk.violation.borrow_mut().take() {
-            Some(violation) => Err(FailureKind::Violation(violation)),
+        let desk = &self.world.desk;
+        if let Some(violation) = desk.violation.borrow_mut().take() {
+            return Err(FailureKind::Violation(violation));
+        }
+        let feed = desk.feed.as_ref();
+        match feed.and_then(|feed| feed.borrow_mut().take_wrong()) {
+            Some(wrong) => Err(FailureKind::Feed(wrong)),
             None => Ok(()),
         }
     }
@@ -529,6 +544,7 @@ impl fmt::Display for FailureKind {
                     "expired records were removed while the clock was doubtful"
                 )
             }
+            Self::Feed(what) => write!(formatter, "wrong changes: {what}"),
             Self::Deadlock(names) => write!(formatter, "deadlock of {}", names.join(", ")),
             Self::Hung(what) => write!(formatter, "the {what} does not end"),
             Self::Start(reason) => write!(formatter, "the store does not start: {reason}"),

@@ -63,6 +63,8 @@ pub struct Scenario {
     pub crowded: bool,
     /// Whether values expire, time passes in leaps and clocks are set.
     pub expires: bool,
+    /// Whether the logs are followed.
+    pub follows: bool,
 }
 
 /// How a wish for a profile is written.
@@ -197,6 +199,7 @@ impl Scenario {
             scrubs: false,
             crowded: false,
             expires: false,
+            follows: false,
         }
     }
 
@@ -219,6 +222,13 @@ impl Scenario {
     #[must_use]
     pub fn with_expiry(mut self) -> Self {
         self.expires = true;
+        self
+    }
+
+    /// The same, where the logs are followed.
+    #[must_use]
+    pub fn with_follower(mut self) -> Self {
+        self.follows = true;
         self
     }
 
@@ -291,8 +301,9 @@ impl Scenario {
         let scrub = if self.scrubs { " --scrub" } else { "" };
         let crowded = if self.crowded { " --crowded" } else { "" };
         let expire = if self.expires { " --expire" } else { "" };
+        let follow = if self.follows { " --follow" } else { "" };
         format!(
-            "corelith-simulation --profile {profile} --seed {seed} --cuts {cuts}{truncate}{buffered}{crowded}{scrub}{expire}"
+            "corelith-simulation --profile {profile} --seed {seed} --cuts {cuts}{truncate}{buffered}{crowded}{scrub}{expire}{follow}"
         )
     }
 }

@@ -2,7 +2,8 @@
 //! again by a test, so that no failure comes back unnoticed.
 //!
 //! A line is `profile seed cuts`, then anything: what it was. `profile+truncate` is a run with truncations, `profile+buffered`
-//! one with buffered writes, `+scrub` one in which the store scrubs, `profile+crowded` one on drives that are nearly full (before
+//! one with buffered writes, `+scrub` one in which the store scrubs, `+follow` one in which
+//! its logs are followed, `profile+crowded` one on drives that are nearly full (before
 //! the others). Empty lines and those that begin with `#` say nothing.
 
 use crate::scenario::{Profile, Scenario};
@@ -58,6 +59,7 @@ fn scenario(line: &str) -> Option<Scenario> {
             "truncate" => Some(scenario.with_truncation()),
             "buffered" => Some(scenario.with_buffered()),
             "scrub" => Some(scenario.with_scrub()),
+            "follow" => Some(scenario.with_follower()),
             "crowded" => Some(scenario.with_crowd()),
             "expire" => Some(scenario.with_expiry()),
             _ => None,

@@ -6,13 +6,14 @@ use corelith_index::{Digest, ExpirySeconds, PartitionId, ScanPosition, SetId};
 use corelith_store::limits::INDEX_BYTES_CACHED;
 use corelith_store::volume::{FormatOptions, format_volume, open_volume};
 use corelith_store::{
-    Change, Commit, Current, Needs, ReadError, Record, Scrub, Shard, ShardOptions, Truncate,
-    WriteError,
+    Change, ChangeKind, Commit, Current, FollowError, LogChange, Lsn, Needs, ReadError, Record,
+    Scrub, Shard, ShardOptions, Truncate, WriteError,
 };
 
 use crate::limits::{CHECKPOINT_PACE, RECORD_CACHE_BYTES};
 use crate::subject::{
-    Answer, CheckpointFigures, Key, Operation, Process, Stored, Subject, Trust, ValueId,
+    Answer, CheckpointFigures, FeedChange, FeedEvent, FeedMeaning, FollowTo, Key, Operation,
+    Process, Stored, Subject, Trust, ValueId,
 };
 use crate::value::{decode, encode};
 
@@ -246,9 +247,123 @@ impl Subject for ShardSubject {
         counts.sum()
     }
 
+    fn follow(
+        &self,
+        log: u64,
+        (from, to): (u64, FollowTo),
+        sink: impl FnMut(FeedEvent) + 'static,
+    ) -> impl Future<Output = ()> + 'static {
+        let mut shards = self.shards.iter();
+        let shard = shards.find(|shard| u64::from(shard.number()) == log);
+        let shard = shard.cloned();
+        async move {
+            if let Some(shard) = shard {
+                follow(shard, (from, to), sink).await;
+            }
+        }
+    }
+
+    fn oldest(&self, log: u64) -> Option<u64> {
+        let mut shards = self.shards.iter();
+        let shard = shards.find(|shard| u64::from(shard.number()) == log)?;
+        Some(shard.oldest_lsn().get())
+    }
+
+    fn logs(&self) -> Vec<u64> {
+        let shards = self.shards.iter();
+        shards.map(|shard| shard.number().into()).collect()
+    }
+
     fn close(&self) {
         self.shards.iter().for_each(Shard::close);
     }
+}
+
+/// Tells `sink` what a follower is told, until the log cannot be followed.
+async fn follow(shard: Shard, (from, to): (u64, FollowTo), mut sink: impl FnMut(FeedEvent)) {
+    let mut from = Lsn::new(from);
+    loop {
+        let mut follower = match shard.follow(from) {
+            Ok(follower) => follower,
+            Err(FollowError::Reclaimed { oldest }) => {
+                sink(FeedEvent::Reclaimed {
+                    oldest: oldest.get(),
+                });
+                from = oldest;
+                continue;
+            }
+            Err(_) => return,
+        };
+        loop {
+            let given = match to {
+                FollowTo::Watermark => follower.step().await,
+                FollowTo::Ever => follower.next().await.map(Some),
+            };
+            match given {
+                Ok(None) => {
+                    let next = follower.position().get();
+                    sink(FeedEvent::End { next });
+                    return;
+                }
+                Ok(Some(batch)) => {
+                    if batch.damaged > 0 {
+                        let last = batch.lsn.get();
+                        sink(FeedEvent::Damaged { last });
+                        continue;
+                    }
+                    for change in &batch.changes {
+                        sink(FeedEvent::Change(feed_change(batch.lsn, change)));
+                    }
+                    let next = follower.position().get();
+                    if to == FollowTo::Ever {
+                        sink(FeedEvent::End { next });
+                    }
+                }
+                Err(FollowError::Reclaimed { .. }) => {
+                    from = follower.position();
+                    break;
+                }
+                Err(FollowError::Damaged { last, .. }) => {
+                    let last = last.get();
+                    sink(FeedEvent::Damaged { last });
+                    follower.accept_damage();
+                }
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+fn feed_change(lsn: Lsn, change: &LogChange) -> FeedChange {
+    let record = &change.record;
+    let key = key_of(record.digest());
+    let set = record.metadata().set.get();
+    let meaning = match (change.kind, key) {
+        (ChangeKind::Put, Some(key)) => match decode(key, record.content()) {
+            Ok(value) => {
+                let generation = record.metadata().generation.get();
+                let stored = Stored { value, generation };
+                FeedMeaning::Put { key, stored, set }
+            }
+            Err(_) => FeedMeaning::Mangled,
+        },
+        (ChangeKind::Delete, Some(key)) => FeedMeaning::Delete(key),
+        (ChangeKind::Put | ChangeKind::Delete, None) => FeedMeaning::Mangled,
+        (ChangeKind::Truncate, _) => FeedMeaning::Truncate(set),
+        (ChangeKind::DefineSet, _) => FeedMeaning::DefineSet,
+    };
+    FeedChange {
+        place: (lsn.get(), change.number),
+        version: record.version().get(),
+        meaning,
+    }
+}
+
+/// The key of a digest.
+fn key_of(of: &Digest) -> Option<Key> {
+    let number = of.as_bytes().get(10..)?.first_chunk()?;
+    let key = Key(u32::from_be_bytes(*number));
+    (digest(key) == *of).then_some(key)
 }
 
 impl ShardSubject {

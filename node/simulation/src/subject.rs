@@ -139,6 +139,70 @@ impl CheckpointFigures {
     }
 }
 
+/// One change, as a follower of a log is given it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FeedChange {
+    /// Where it stands: its batch's position in the log, and its number there.
+    pub place: (u64, u32),
+    /// Identity of the write.
+    pub version: u64,
+    /// What it does.
+    pub meaning: FeedMeaning,
+}
+
+/// What a change does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FeedMeaning {
+    /// The key holds this, and belongs to this set, 0 for none.
+    Put {
+        /// The key.
+        key: Key,
+        /// What it holds.
+        stored: Stored,
+        /// The set, by the log's own number.
+        set: u16,
+    },
+    /// The key holds nothing.
+    Delete(Key),
+    /// No key of this set, or of the log if that is 0, holds anything.
+    Truncate(u16),
+    /// A set has a number.
+    DefineSet,
+    /// Bytes that no client wrote.
+    Mangled,
+}
+
+/// What a follower of a log is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FeedEvent {
+    /// A change.
+    Change(FeedChange),
+    /// What stands before this position is not there any more: it goes on from there.
+    Reclaimed {
+        /// The oldest position that is there.
+        oldest: u64,
+    },
+    /// Something up to this position cannot be read: it goes on behind.
+    Damaged {
+        /// The last position concerned.
+        last: u64,
+    },
+    /// All that is durable has been given; this is where it goes on.
+    End {
+        /// The next position.
+        next: u64,
+    },
+}
+
+/// How far a log is followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FollowTo {
+    /// To the last change that is durable by then.
+    Watermark,
+    /// For ever.
+    Ever,
+}
+
 /// A store in one life of its process. A clone is another handle on the same store.
 pub trait Subject: Clone + 'static {
     /// Makes the drives ready for a first start.
@@ -207,6 +271,26 @@ pub trait Subject: Clone + 'static {
     /// How many segments it has emptied by moving what lived in them, in this life.
     fn segments_reclaimed(&self) -> u64 {
         0
+    }
+
+    /// Gives `sink` what a follower of a log is told from a position on. Ends early where the log cannot be followed now.
+    fn follow(
+        &self,
+        _log: u64,
+        (_from, _to): (u64, FollowTo),
+        _sink: impl FnMut(FeedEvent) + 'static,
+    ) -> impl Future<Output = ()> + 'static {
+        std::future::ready(())
+    }
+
+    /// The oldest position that a log can be followed from; `None` if it cannot be.
+    fn oldest(&self, _log: u64) -> Option<u64> {
+        None
+    }
+
+    /// Its logs.
+    fn logs(&self) -> Vec<u64> {
+        Vec::new()
     }
 
     /// Lets [`Subject::background`] end when everything accepted is done.
