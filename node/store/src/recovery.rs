@@ -149,7 +149,8 @@ pub(crate) async fn recover(
     for segment in replayed.unsealed {
         seal_unsealed(core, &segment).await?;
     }
-    if report.may_be_stale() {
+    // Those that contradict what is served now would answer otherwise after the next start.
+    if report.may_be_stale() || report.checkpoint_unusable {
         destroy_pages(core, &headers).await?;
     }
     adopt_pages(core, headers, loaded);
